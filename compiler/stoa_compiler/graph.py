@@ -1,0 +1,168 @@
+"""The platform graph: one source with every reference resolved, and the access that its grants give.
+
+Frozen, sorted by name, complete: a target reads this and nothing else.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stoa_compiler.source import Document
+from stoa_schemas import bundle
+from stoa_schemas.documents import (
+    Consumer,
+    Plan,
+    Platform,
+    Subscription,
+    Tenant,
+    UniversalAPIContract,
+)
+from stoa_schemas.documents.contract import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a node was declared: a document, and the path of keys and indexes inside it."""
+
+    document: Document
+    loc: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PersonNode:
+    """Someone who signs in, with the roles that their groups give."""
+
+    username: str
+    first_name: str
+    last_name: str
+    email: str
+    tenant: str
+    """The tenant claim: a tenant's name, or `platform`."""
+    groups: tuple[str, ...]
+    roles: tuple[str, ...]
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class GroupNode:
+    """People who hold the same roles."""
+
+    name: str
+    roles: tuple[str, ...]
+    members: tuple[str, ...] | None
+    """None: membership is not managed here."""
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class OperationNode:
+    """One operation, lowered: what a tool needs, whether it was written here or taken from a source."""
+
+    name: str
+    tool_id: str
+    wire_name: str
+    title: str
+    description: str
+    declared: Operation
+    request: bundle.Request
+    input_schema: Mapping[str, Any]
+    output_schema: Mapping[str, Any] | None
+    answer: bundle.Answer
+    approval: bool
+    rate: str
+    concurrency: int | None
+    origin: Origin
+
+    @property
+    def exposed(self) -> bool:
+        """Whether agents can see it at all, given the right role."""
+        return self.declared.agents and "mcp" in self.declared.protocols
+
+
+@dataclass(frozen=True, slots=True)
+class ContractNode:
+    """A contract with its operations, and the defaults of the platform filled in."""
+
+    name: str
+    declared: UniversalAPIContract
+    backends: Mapping[str, bundle.BackendRule]
+    """By environment."""
+    operations: tuple[OperationNode, ...]
+    policies: tuple[str, ...]
+    """What its classification demands."""
+    origin: Origin
+
+    @property
+    def exposed(self) -> bool:
+        """Whether its tools are rendered: a draft is checked only."""
+        return self.declared.spec.status != "draft"
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionNode:
+    """A subscription; consumer, contract and plan exist."""
+
+    name: str
+    declared: Subscription
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerNode:
+    """An application and what it subscribed to."""
+
+    name: str
+    client_id: str
+    declared: Consumer
+    subscriptions: tuple[SubscriptionNode, ...]
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class PlanNode:
+    """A plan."""
+
+    name: str
+    declared: Plan
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class TenantNode:
+    """A tenant and all that is its own."""
+
+    name: str
+    declared: Tenant
+    people: tuple[PersonNode, ...]
+    groups: tuple[GroupNode, ...]
+    contracts: tuple[ContractNode, ...]
+    consumers: tuple[ConsumerNode, ...]
+    plans: tuple[PlanNode, ...]
+    access: Mapping[str, tuple[str, ...]]
+    """Canonical tool ids by role, platform-wide roles included: what grants and permissions give."""
+    rate: str
+    """Calls over all tools: its quota, or the tier's cap."""
+    origin: Origin
+
+    @property
+    def operations(self) -> Sequence[OperationNode]:
+        """The operations that are rendered as tools."""
+        return [o for c in self.contracts if c.exposed for o in c.operations if o.exposed]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One source with every reference resolved."""
+
+    name: str
+    platform: Platform
+    people: tuple[PersonNode, ...]
+    groups: tuple[GroupNode, ...]
+    tenants: tuple[TenantNode, ...]
+    origin: Origin
+    local: Mapping[str, str] = field(default_factory=dict)
+    """Development only: addresses on this machine in place of declared ones (see `local.py`)."""
+
+    def tenants_in(self, environment: str) -> Sequence[TenantNode]:
+        """The tenants that are rendered in `environment`."""
+        return [t for t in self.tenants if environment in t.declared.spec.environments]

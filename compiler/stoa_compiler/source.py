@@ -1,0 +1,80 @@
+"""Files, spans, and documents: what an author wrote, and where."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+Loc = tuple[str | int, ...]
+"""A path of keys and indexes from a document's root."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A stretch of a file. Lines and columns count from 1, columns in characters; the end is exclusive."""
+
+    file: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of the source, by its path from the source's folder."""
+
+    path: str
+    """POSIX path below the source's folder: `ioi/contracts/billing.yaml`."""
+    shown: str
+    """The path as diagnostics show it: from where the author stands."""
+    content: bytes
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The text's lines, for showing; bytes that are not UTF-8 become U+FFFD."""
+        return self.content.decode("utf-8", "replace").split("\n")
+
+    def span(self, line: int = 1, column: int = 1, length: int = 0) -> Span:
+        """A span on one line."""
+        return Span(self.shown, line, column, line, column + length)
+
+
+Part = Literal["key", "value"]
+
+
+@dataclass(frozen=True)
+class SpanTree:
+    """Spans of one node: of its key, of its value, and of what lies below."""
+
+    key: Span | None
+    value: Span
+    children: Mapping[str | int, "SpanTree"]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed file: plain values, and a span for every key and value."""
+
+    file: SourceFile
+    data: Any
+    """Mappings, sequences, strings, numbers, booleans, null."""
+    spans: Callable[[], SpanTree]
+    """The tree of spans, made when it is first asked for: a document without mistakes never needs it."""
+
+    def span(self, loc: Loc = (), part: Part = "value") -> Span:
+        """The span of the deepest part of `loc` that exists in the file."""
+        node = self.spans()
+        reached = True
+        for step in loc:
+            child = node.children.get(step)
+            if child is None:
+                reached = False
+                break
+            node = child
+        if node.key is not None and (part == "key" or not reached):
+            return node.key
+        return node.value

@@ -1,0 +1,37 @@
+"""What a target is: how it makes artifacts from the graph, and how it proves them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from stoa_compiler.diagnostics import Report, Rule
+from stoa_compiler.graph import Graph, Origin
+
+Artifacts = Mapping[str, "Artifact"]
+"""Artifacts by path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One file of a bundle."""
+
+    path: str
+    """POSIX path from the bundle's folder, made of validated ids only."""
+    media_type: str
+    content: bytes
+    origins: tuple[Origin, ...]
+    """The declarations that it came from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One renderer. A new one is a module under `targets/` and a line in `targets.TARGETS`."""
+
+    name: str
+    emit: Callable[[Graph, str, Artifacts], Sequence[Artifact]]
+    """Graph, environment, and what the targets named in `carries` emitted -> artifacts, sorted by path."""
+    verify: Callable[[Graph, str, Artifacts, Report], None]
+    """Parses the target's own artifacts back and compares them with the graph; adds what disagrees."""
+    rules: tuple[Rule, ...] = ()
+    """What `verify` can find."""
+    carries: tuple[str, ...] = ()
+    """Targets whose artifacts this one carries; they are emitted first."""

@@ -1,0 +1,1 @@
+"""The runtime: it serves a compiled bundle over MCP, and nothing that the bundle does not allow."""

@@ -1,0 +1,90 @@
+"""What every document shares: closedness, strictness, and the small types that values are made of."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from stoa_schemas import names
+
+API_VERSION = "gostoa.dev/v2"
+
+
+class Closed(BaseModel):
+    """A mapping that takes its declared keys and no others, and never coerces a value."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+
+Id = Annotated[str, Field(pattern=names.ID)]
+OperationName = Annotated[str, Field(pattern=names.OPERATION)]
+Username = Annotated[str, Field(pattern=names.USERNAME)]
+
+Title = Annotated[str, Field(min_length=1, max_length=80)]
+"""One line that a person reads."""
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+"""A paragraph that a person or an agent reads."""
+Email = Annotated[str, Field(pattern=r"^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$", max_length=254)]
+SemVer = Annotated[
+    str,
+    Field(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$", max_length=64),
+]
+"""Semantic Versioning 2.0.0."""
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}(ms|s|m|h)$")]
+"""A length of time: `500ms`, `2s`, `5m`, `1h`."""
+Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$")]
+"""So many calls in a span of time: `60/minute`."""
+Day = Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")]
+"""A day in UTC, ISO 8601: `2027-03-31`."""
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=512)]
+"""An absolute http or https URL without user, query or fragment."""
+RedirectUri = Annotated[str, Field(min_length=1, max_length=512)]
+HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*$", max_length=253)]
+"""A host name, or `*.` and a host name for every name below it."""
+Cidr = Annotated[str, Field(pattern=r"^[0-9a-f.:]+/\d{1,3}$", max_length=43)]
+SecretRef = Annotated[str, Field(pattern=r"^vault:[a-z0-9-]+(/[A-Za-z0-9._-]+)*#[A-Za-z0-9._-]+$", max_length=256)]
+"""Where a secret is kept: `vault:<path>#<key>`. The secret itself never stands in a document."""
+ToolPattern = Annotated[
+    str, Field(pattern=r"^(\*|[a-z][a-z0-9-]*):(\*|[a-z][a-z0-9-]*):(\*|[a-z][a-z0-9_]*)$", max_length=128)
+]
+"""A tool's canonical id, `tenant:contract:operation`, where `*` stands for one whole segment."""
+
+JsonSchema = dict[str, Any]
+"""A JSON Schema, draft 2020-12."""
+
+_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+_SPANS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+def milliseconds(duration: str) -> int:
+    """A `Duration` in milliseconds."""
+    unit = "ms" if duration.endswith("ms") else duration[-1]
+    return int(duration.removesuffix(unit)) * _UNITS[unit]
+
+
+def calls_per_second(rate: str) -> float:
+    """A `Rate` in calls a second."""
+    calls, _, span = rate.partition("/")
+    return int(calls) / _SPANS[span]
+
+
+class Metadata(Closed):
+    """Who the document is. It must agree with where the file lies."""
+
+    name: Id
+    """The document's name: the file's name without `.yaml`, or the tenant's folder."""
+
+
+class OwnedMetadata(Metadata):
+    """Who the document is, and whose."""
+
+    tenant: Id
+    """The tenant whose folder holds the file."""

@@ -1,0 +1,462 @@
+"""What the compiler hands to the runtime: the manifest, the platform index, one catalog per tenant.
+
+All of it is canonical JSON (`canonical`), so that equal content is equal bytes and a digest names it.
+"""
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import Field
+
+from stoa_schemas.base import Closed
+from stoa_schemas.documents.access import Permission, SideEffects
+
+BUNDLE_FILE = "bundle.json"
+RUNTIME_MANIFEST = "mcp/manifest.json"
+PLATFORM_INDEX = "mcp/platform.json"
+DEVELOPMENT = "mcp/development.json"
+PART_SUFFIX = ".part"
+"""A file that passes a ConfigMap's limit is mounted as `NAME.part000`, `NAME.part001`, ...; the digest is the whole's."""
+
+TENANT_CLAIM = "tenant"
+ROLES_CLAIM = "roles"
+MCP_SCOPE = "stoa-mcp"
+"""The OAuth scope whose tokens carry the gateway's audience."""
+
+
+def canonical(value: Any) -> bytes:
+    """`value` as JSON: keys sorted, no white space, a line feed at the end."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+
+
+def sha256(data: bytes) -> str:
+    """The digest of `data`, as `sha256:<hex>`."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+class Part(Closed):
+    """A part of the bundle. Absent and null are the same here: what is not set is not written."""
+
+    def encode(self) -> bytes:
+        """The canonical bytes."""
+        return canonical(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+class Artifact(Part):
+    """One file of the bundle."""
+
+    path: str
+    """Path from the bundle's folder."""
+    media_type: str
+    """RFC 6838 media type."""
+    sha256: str
+    """Digest of the bytes, `sha256:<hex>`."""
+    bytes: int
+    """Size."""
+
+
+class RuntimeManifest(Part):
+    """What the runtime may read. The digest of this file's bytes is the bundle's digest.
+
+    It covers everything that decides an answer. Deployment artifacts (Helm values) name the digest, so
+    they can't be covered by it; `Bundle` covers all.
+    """
+
+    api_version: Literal["gostoa.dev/runtime/v1"] = "gostoa.dev/runtime/v1"
+    platform: str
+    """The platform's name."""
+    environment: str
+    """dev, staging or prod."""
+    development: bool
+    """Whether the development issuer and mock backends may be used with it."""
+    files: list[Artifact]
+    """Every file that the runtime reads but this one, by path."""
+
+
+class Bundle(Part):
+    """`bundle.json`: every artifact of one environment."""
+
+    api_version: Literal["gostoa.dev/bundle/v1"] = "gostoa.dev/bundle/v1"
+    compiler: str
+    """Version of the compiler."""
+    platform: str
+    """The platform's name."""
+    environment: str
+    """dev, staging or prod."""
+    development: bool
+    """Whether the development issuer and mock backends may be used with it."""
+    digest: str | None = None
+    """Digest of the runtime's manifest; absent where the target `mcp` is not rendered."""
+    artifacts: list[Artifact]
+    """Every other file of the bundle, by path."""
+
+
+class RoleEntry(Part):
+    """A role as the runtime needs it."""
+
+    scope: Literal["tenant", "platform"]
+    """`platform`: counts only in a token whose tenant claim is the platform's."""
+    permissions: list[Permission]
+    """What its holders may do at all."""
+
+
+class TokenRules(Part):
+    """Which tokens are accepted (RFC 9068, RFC 8707)."""
+
+    issuer: str
+    """The exact `iss`."""
+    audience: str
+    """What `aud` must hold: the MCP endpoint's exact URL."""
+    jwks_url: str
+    """Where the issuer's keys are (RFC 7517)."""
+    algorithms: list[str]
+    """Signature algorithms; a token with any other is refused."""
+    tenant_claim: str = TENANT_CLAIM
+    """The one claim that names the tenant."""
+    roles_claim: str = ROLES_CLAIM
+    """The claim that lists the roles."""
+    scopes: list[str]
+    """Scopes that a token must hold."""
+    leeway_seconds: int = 30
+    """Clock skew that is tolerated in `exp`, `nbf` and `iat`."""
+
+
+class TenantEntry(Part):
+    """A tenant in the index."""
+
+    name: str
+    """The tenant's name."""
+    display_name: str
+    """The tenant's name as people see it."""
+    catalog: str
+    """Path of its catalog in the bundle."""
+
+
+class PlatformIndex(Part):
+    """`mcp/platform.json`: what holds for all tenants."""
+
+    name: str
+    """The platform's name."""
+    display_name: str
+    """The platform's name as people see it."""
+    domain: str
+    """The platform's DNS name."""
+    environment: str
+    """dev, staging or prod."""
+    mcp_url: str
+    """The MCP endpoint's exact URL."""
+    token: TokenRules
+    """Which tokens are accepted."""
+    roles: dict[str, RoleEntry]
+    """The role table."""
+    clients: list[str]
+    """OAuth client ids of the platform's own MCP clients."""
+    backend_networks: list[str]
+    """Private address ranges where backends may be (CIDR)."""
+    approval_expiry_ms: int
+    """How long an approval can be used."""
+    tenants: list[TenantEntry]
+    """Every tenant of this environment, by name."""
+
+
+class Placement(Part):
+    """Where one argument goes in the request."""
+
+    in_: Annotated[Literal["path", "query", "header", "cookie", "body"], Field(alias="in")]
+    """The part of the request."""
+    name: str
+    """The name there."""
+    style: Literal["simple", "label", "matrix", "form", "spaceDelimited", "pipeDelimited", "deepObject"] | None = None
+    """How the value is written (OpenAPI 3.1, 4.8.12.3); null: a JSON value of the body."""
+    explode: bool = False
+    """Whether each item or property is a parameter of its own."""
+    allow_reserved: bool = False
+    """Whether RFC 3986 reserved characters stay as they are (query only)."""
+    content: str | None = None
+    """Media type in which the value is written before it is placed: `application/json`."""
+
+
+class Body(Part):
+    """How the body is made."""
+
+    media_type: str
+    """`application/json`, `application/x-www-form-urlencoded`, `text/plain`, ..."""
+    argument: str | None = None
+    """The argument that is the whole body; null: an object of the arguments placed in the body."""
+    base64: bool = False
+    """The argument is base64 and is decoded."""
+    required: bool = False
+    """Whether a body is always sent."""
+
+
+class Request(Part):
+    """How a call's arguments become a request. Host, scheme and path prefix are the backend's."""
+
+    method: str
+    """HTTP method."""
+    path: str
+    """Path below the backend's base URL, with `{name}` for each path parameter."""
+    arguments: dict[str, Placement]
+    """Where each argument goes, by its name in the tool's input schema."""
+    body: Body | None = None
+    """How the body is made; none where null."""
+
+
+class Answer(Part):
+    """What is done with the backend's answer."""
+
+    media_types: list[str]
+    """Media types that are taken; `application/json` and `+json` are parsed."""
+    check: Literal["enforce", "report"]
+    """What happens to an answer outside the output schema."""
+    max_bytes: int
+    """Decompressed bytes that an answer may have."""
+    wrap: bool = False
+    """The output schema's root is not an object: clients of protocol 2025-11-25 and older get `{"result": ...}`."""
+
+
+class Annotations(Part):
+    """Hints for clients (MCP 2026-07-28, ToolAnnotations). They inform; access never rests on them."""
+
+    title: str
+    """The title again, for older clients."""
+    read_only_hint: bool
+    """It changes nothing."""
+    destructive_hint: bool
+    """It may destroy."""
+    idempotent_hint: bool
+    """Calling twice is calling once."""
+    open_world_hint: bool
+    """It speaks to a system outside the platform."""
+
+
+class CallExample(Part):
+    """A call and its answer."""
+
+    name: str
+    """What the example shows."""
+    input: dict[str, Any]
+    """The arguments."""
+    output: Any = None
+    """The backend's answer."""
+
+
+class RateLimit(Part):
+    """How much may be used."""
+
+    calls: float
+    """Calls in the span, the environment's factor applied."""
+    seconds: int
+    """The span."""
+    concurrency: int | None = None
+    """Calls at the same time over all callers."""
+
+
+class Tool(Part):
+    """One operation as agents see and call it."""
+
+    id: str
+    """Canonical id, `tenant:contract:operation`."""
+    name: str
+    """Wire name."""
+    contract: str
+    """The contract's name."""
+    title: str
+    """One line for people."""
+    description: str
+    """What agents read."""
+    input_schema: dict[str, Any]
+    """JSON Schema 2020-12 of the arguments; its root is an object."""
+    output_schema: dict[str, Any] | None = None
+    """JSON Schema 2020-12 of the answer, whatever its root."""
+    legacy_output_schema: dict[str, Any] | None = None
+    """The same, wrapped as `{"result": ...}`; only where `answer.wrap`."""
+    annotations: Annotations
+    """Hints for clients."""
+    side_effects: SideEffects
+    """What calling it may do."""
+    approval: bool
+    """Whether a second person must approve each call."""
+    rate: RateLimit
+    """How much one caller may use."""
+    request: Request
+    """How a call becomes a request."""
+    answer: Answer
+    """What is done with the answer."""
+    examples: list[CallExample]
+    """Calls and their answers; mock backends answer from them."""
+    digest: str
+    """Digest of what agents see: name, title, description, schemas, annotations."""
+
+
+class BackendAuthRule(Part):
+    """The credential sent to a backend."""
+
+    type: Literal["bearer", "header", "basic"]
+    """How it is sent."""
+    header: str | None = None
+    """The header's name, with `header`."""
+    username: str | None = None
+    """The user name, with `basic`."""
+    secret: str
+    """Where it is kept: `vault:<path>#<key>`."""
+
+
+class Breaker(Part):
+    """When a failing backend is left alone."""
+
+    failures: int
+    """Failures in a row that open the circuit."""
+    reset_ms: int
+    """How long it stays open."""
+
+
+class BackendRule(Part):
+    """The service behind a contract."""
+
+    url: str
+    """Base URL."""
+    auth: BackendAuthRule | None = None
+    """The credential sent there."""
+    connect_ms: int
+    """Until the connection stands."""
+    read_ms: int
+    """Between two reads."""
+    total_ms: int
+    """For the whole call."""
+    retries: int
+    """Tries after the first, for idempotent methods."""
+    backoff_ms: int
+    """Wait before the first retry."""
+    breaker: Breaker | None = None
+    """When it is left alone."""
+
+
+class ContractEntry(Part):
+    """A contract in its tenant's catalog."""
+
+    name: str
+    """The contract's name."""
+    display_name: str
+    """As people see it."""
+    description: str | None = None
+    """What the API is for."""
+    version: str
+    """Semantic version."""
+    classification: str
+    """H, VH or VVH."""
+    status: str
+    """published or deprecated."""
+    owner: str
+    """Whom to write to."""
+    policies: list[str]
+    """What its classification demands, and the compiler checked."""
+    source_digest: str | None = None
+    """Digest of the OpenAPI description that it comes from."""
+    backend: BackendRule
+    """The service behind it."""
+
+
+class PlanEntry(Part):
+    """What a subscription may use."""
+
+    rate: RateLimit
+    """Calls of one subscription."""
+    burst: int
+    """Calls that may come at once."""
+    quota_calls: float | None = None
+    """Calls in a calendar span."""
+    quota_per: Literal["day", "month"] | None = None
+    """Which span."""
+
+
+class SubscriptionEntry(Part):
+    """What a consumer may use."""
+
+    name: str
+    """The subscription's name."""
+    contract: str
+    """The contract."""
+    plan: str
+    """The plan."""
+    expires: str | None = None
+    """The last day, UTC, on which it gives anything."""
+
+
+class ConsumerEntry(Part):
+    """An application of the tenant."""
+
+    client_id: str
+    """Its OAuth client id: `azp` in tokens."""
+    display_name: str
+    """As people see it."""
+    actors: list[str]
+    """The agents and services behind it, as `kind:name`."""
+    subscriptions: list[SubscriptionEntry]
+    """Active ones. A token of this client reaches the tools of these contracts only."""
+
+
+class Catalog(Part):
+    """`mcp/tenants/<tenant>.json`: one tenant's tools and who may call them."""
+
+    api_version: Literal["gostoa.dev/catalog/v1"] = "gostoa.dev/catalog/v1"
+    tenant: str
+    """The tenant's name."""
+    display_name: str
+    """As people see it."""
+    description: str | None = None
+    """What the tenant does."""
+    tier: str
+    """Its tier."""
+    contact: str
+    """Whom to write to."""
+    rate: RateLimit
+    """Calls over all tools."""
+    contracts: list[ContractEntry]
+    """By name."""
+    tools: list[Tool]
+    """By wire name."""
+    access: dict[str, list[str]]
+    """Wire names by role: the one table that listing and calling both read."""
+    consumers: list[ConsumerEntry]
+    """By client id."""
+    plans: dict[str, PlanEntry]
+    """By name."""
+
+
+class DevelopmentPerson(Part):
+    """Someone whom the development issuer signs in without a password."""
+
+    username: str
+    """User name."""
+    display_name: str
+    """As people see it."""
+    email: str
+    """Address."""
+    tenant: str
+    """The tenant claim."""
+    roles: list[str]
+    """The roles claim."""
+
+
+class DevelopmentClient(Part):
+    """A client that the development issuer knows."""
+
+    client_id: str
+    """OAuth client id."""
+    redirect_uris: list[str]
+    """Exact URLs; loopback ones are taken besides (RFC 8252, 7.3)."""
+    tenant: str | None = None
+    """The tenant of a consumer with its own account."""
+    roles: list[str] = []
+    """Roles of its own account."""
+
+
+class Development(Part):
+    """`mcp/development.json`, in development bundles only: whom the development issuer can sign in."""
+
+    people: list[DevelopmentPerson]
+    """By user name."""
+    clients: list[DevelopmentClient]
+    """By client id."""

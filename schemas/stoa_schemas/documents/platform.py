@@ -1,0 +1,247 @@
+"""The platform: what holds for every tenant."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stoa_schemas.base import (
+    API_VERSION,
+    Cidr,
+    Closed,
+    Duration,
+    HostPattern,
+    Id,
+    Metadata,
+    Rate,
+    RedirectUri,
+    Text,
+    Title,
+    Url,
+)
+from stoa_schemas.documents.access import Grant, Groups, People, Permission, SideEffects
+from stoa_schemas.documents.contract import AnswerRule, CircuitBreaker, Retries, Timeouts
+
+EnvironmentName = Literal["dev", "staging", "prod"]
+ClassificationName = Literal["H", "VH", "VVH"]
+ZoneName = Literal["external", "dmz", "internal"]
+TargetName = Literal["mcp", "keycloak", "helm"]
+
+Policy = Literal[
+    "backend-auth",
+    "circuit-breaker",
+    "enforced-answers",
+    "examples",
+    "intent",
+    "operation-limits",
+    "output-schema",
+    "timeouts",
+    "tls-backend",
+]
+"""What a classification can demand of a contract. Each is checked when the source compiles."""
+
+
+class Image(Closed):
+    """The runtime's container image."""
+
+    repository: Annotated[str, Field(pattern=r"^[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+$")]
+    """Registry and name, without a tag."""
+    tag: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
+    """The version to run."""
+    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    """Pins the exact image; the tag is then only for people."""
+
+
+class Replicas(Closed):
+    """How many pods serve: the autoscaler moves between the two."""
+
+    min: Annotated[int, Field(ge=1, le=100)] = 2
+    """Pods that always run. From 2 on, a disruption budget keeps one."""
+    max: Annotated[int, Field(ge=1, le=1000)] = 6
+    """Pods at the most."""
+
+
+class Deployment(Closed):
+    """How the runtime is deployed: Helm values of `charts/stoa-runtime`."""
+
+    image: Image
+    """The runtime's container image."""
+    replicas: Replicas = Replicas()
+    """How many pods serve."""
+    cpu: Annotated[str, Field(pattern=r"^[1-9][0-9]*m?$")] = "500m"
+    """CPU that each pod requests, as a Kubernetes quantity."""
+    memory: Annotated[str, Field(pattern=r"^[1-9][0-9]*(Mi|Gi)$")] = "256Mi"
+    """Memory that each pod requests and is limited to, as a Kubernetes quantity."""
+
+
+class Environment(Closed):
+    """One place where the platform runs; each gets a bundle of its own."""
+
+    gateway: Url
+    """Base URL of the MCP gateway; clients connect to `<gateway>/mcp`, which is also the tokens' audience."""
+    issuer: Url
+    """The tokens' exact issuer: a Keycloak realm's URL."""
+    development: bool = False
+    """Only such an environment takes loopback addresses, the development issuer and mock backends."""
+    limit_factor: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """Multiplies every rate and quota."""
+    targets: Annotated[list[TargetName], Field(min_length=1)]
+    """What is rendered here."""
+    backend_networks: list[Cidr] = []
+    """Private address ranges where backends may be; all others are refused when the runtime connects."""
+    runtime: Deployment | None = None
+    """How the runtime is deployed; the target `helm` needs it."""
+
+
+class Zone(Closed):
+    """Where components run, and how far they are trusted."""
+
+    trust: Literal["untrusted", "semi-trusted", "trusted"]
+    """How far what comes from here is trusted."""
+    namespaces: list[Id] = []
+    """Kubernetes namespaces of the zone."""
+    cidrs: list[Cidr] = []
+    """Address ranges of the zone outside the cluster."""
+
+
+class Flow(Closed):
+    """An opening from one zone to another. What is not declared is closed."""
+
+    from_: Annotated[ZoneName, Field(alias="from")]
+    """Where connections come from."""
+    to: ZoneName
+    """Where they go."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """The TCP port at the far end."""
+
+
+class Tier(Closed):
+    """What a tenant of this tier may have at the most."""
+
+    max_contracts: Annotated[int, Field(ge=1, le=10_000)]
+    """Contracts."""
+    max_tools: Annotated[int, Field(ge=1, le=100_000)]
+    """Tools over all contracts."""
+    max_consumers: Annotated[int, Field(ge=0, le=100_000)]
+    """Consumers."""
+    max_rate: Rate
+    """Calls over all tools."""
+
+
+class Classification(Closed):
+    """How critical a contract is: what it must then fulfil."""
+
+    demands: list[Policy] = []
+    """Policies that each contract of this class must fulfil, or it does not compile."""
+    approval: list[SideEffects] = ["destructive"]
+    """Side effects that need a second person's approval."""
+    max_rate: Rate
+    """Calls that one operation may take at the most."""
+
+
+class Role(Closed):
+    """What its holders may do at all, before any grant."""
+
+    description: Text
+    """For whom the role is."""
+    scope: Literal["tenant", "platform"] = "tenant"
+    """`platform`: its grants may cross tenants, and only the platform's own people can hold it."""
+    permissions: list[Permission]
+    """What its holders may do at all."""
+
+
+class AllowedHost(Closed):
+    """A host where backends may be."""
+
+    host: HostPattern
+    """A host name, or `*.` and a host name for every name below it."""
+    tenants: Annotated[list[Id], Field(min_length=1)]
+    """The tenants whose contracts may name it."""
+
+
+class Backends(Closed):
+    """Where backends may be."""
+
+    allowed_hosts: list[AllowedHost]
+    """Hosts by tenant. A backend on any other host is refused."""
+
+
+class McpClient(Closed):
+    """An MCP client registered beforehand, such as Claude."""
+
+    display_name: Title
+    """What people see when they consent."""
+    redirect_uris: Annotated[list[RedirectUri], Field(min_length=1)]
+    """Where the identity provider may send its answer: exact URLs."""
+
+
+class Identity(Closed):
+    """How people and applications sign in."""
+
+    strategy: Literal["single-realm"] = "single-realm"
+    """One Keycloak realm holds all tenants, kept apart by groups."""
+    realm: Id
+    """The realm's name."""
+    clients: dict[Id, McpClient]
+    """MCP clients registered beforehand, by client id."""
+
+
+class Defaults(Closed):
+    """What holds where a contract says nothing."""
+
+    timeouts: Timeouts = Timeouts()
+    """How long a backend may take."""
+    retries: Retries = Retries()
+    """How often a call that may be repeated is tried again."""
+    circuit_breaker: CircuitBreaker | None = None
+    """When a failing backend is left alone."""
+    answer: AnswerRule = AnswerRule()
+    """What is done with a backend's answer."""
+    operation_rate: Rate = "600/minute"
+    """Calls that one operation takes where it declares no limits."""
+    approval_expiry: Duration = "15m"
+    """How long an approval can be used."""
+
+
+class PlatformSpec(Closed):
+    """What holds for every tenant."""
+
+    display_name: Title
+    """The platform's name as people see it."""
+    domain: Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$", max_length=253)]
+    """Gateways and issuers of all but development environments must be at or below this DNS name."""
+    environments: Annotated[dict[EnvironmentName, Environment], Field(min_length=1)]
+    """Where the platform runs."""
+    zones: dict[ZoneName, Zone]
+    """Security zones; network policies are rendered from them."""
+    flows: list[Flow]
+    """Openings between zones."""
+    tiers: Annotated[dict[Id, Tier], Field(min_length=1)]
+    """Caps for tenants."""
+    classifications: dict[ClassificationName, Classification]
+    """Criticality of contracts."""
+    roles: Annotated[dict[Id, Role], Field(min_length=1)]
+    """The role table."""
+    grants: list[Grant] = []
+    """What roles of scope `platform` may call, across tenants."""
+    people: People = {}
+    """The platform's own people."""
+    groups: Groups = {}
+    """Groups of the platform's own people."""
+    backends: Backends
+    """Where backends may be."""
+    identity: Identity
+    """How people and applications sign in."""
+    defaults: Defaults = Defaults()
+    """What holds where a contract says nothing."""
+
+
+class Platform(Closed):
+    """The platform: what holds for every tenant."""
+
+    api_version: Literal["gostoa.dev/v2"] = Field(description=f"Always `{API_VERSION}`.")
+    kind: Literal["Platform"]
+    """The document's kind."""
+    metadata: Metadata
+    """Who the document is."""
+    spec: PlatformSpec
+    """What is declared."""
