@@ -1,0 +1,78 @@
+"""YAML for artifacts: block style, keys sorted, the same bytes on every machine.
+
+PyYAML's two emitters write different bytes, the one that is everywhere needs more than half a second for a
+megabyte, and it writes U+0085 into literal blocks, where readers take it for a line break. Here text is
+either a literal block of characters that every reader keeps, or double-quoted with everything else escaped;
+a bare word is never a string.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+Value = Mapping[str, "Value"] | Sequence["Value"] | str | int | bool | None
+
+_BARE_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+"""What YAML 1.1 or 1.2 reads as something else than a string."""
+
+_SPECIAL = r"\x00-\x08\x0b-\x1f\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff"
+_ESCAPED = re.compile(rf'["\\\t\n{_SPECIAL}]')
+_UNFIT_FOR_BLOCK = re.compile(rf"[\t{_SPECIAL}]|(?:\A|\n) |\A\n|\n\n\Z")
+_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+_LONG = 120
+
+
+def dump(value: Mapping[str, Value]) -> bytes:
+    """`value` as one YAML document in UTF-8, with a line feed at the end."""
+    return ("\n".join(_mapping(value, "") if value else ["{}"]) + "\n").encode()
+
+
+def _mapping(value: Mapping[str, Value], indent: str) -> Iterator[str]:
+    for key in sorted(value):
+        bare = _BARE_KEY.fullmatch(key) and key.lower() not in _WORDS
+        yield from _entry(f"{indent}{key if bare else _quoted(key)}:", value[key], indent + "  ")
+
+
+def _sequence(value: Sequence[Value], indent: str) -> Iterator[str]:
+    for item in value:
+        if isinstance(item, Mapping) and item:
+            first, *rest = _mapping(item, indent + "  ")
+            yield f"{indent}- {first.lstrip(' ')}"
+            yield from rest
+        else:
+            yield from _entry(f"{indent}-", item, indent + "  ")
+
+
+def _entry(head: str, value: Value, indent: str) -> Iterator[str]:
+    """The lines of one value, the first beginning with `head`; what hangs below is indented by `indent`."""
+    match value:
+        case None:
+            yield f"{head} null"
+        case bool():
+            yield f"{head} {str(value).lower()}"
+        case int():
+            yield f"{head} {value}"
+        case str():
+            if ("\n" in value or len(value) > _LONG) and not _UNFIT_FOR_BLOCK.search(value):
+                yield f"{head} |" if value.endswith("\n") else f"{head} |-"
+                for line in value.removesuffix("\n").split("\n"):
+                    yield indent + line if line else ""
+            else:
+                yield f"{head} {_quoted(value)}"
+        case Mapping():
+            yield head if value else f"{head} {{}}"
+            yield from _mapping(value, indent)
+        case _:
+            yield head if value else f"{head} []"
+            yield from _sequence(value, indent)
+
+
+def _quoted(text: str) -> str:
+    return f'"{_ESCAPED.sub(_escape, text)}"'
+
+
+def _escape(found: re.Match[str]) -> str:
+    char = found[0]
+    if 0xD800 <= ord(char) <= 0xDFFF:
+        raise ValueError("a lone surrogate is no text")
+    return _SHORT.get(char) or f"\\u{ord(char):04x}"

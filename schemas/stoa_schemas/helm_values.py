@@ -1,0 +1,162 @@
+"""The values of `charts/stoa-runtime`: what the compiler writes and the chart reads."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from stoa_schemas.base import Cidr, Closed, Id, Url
+from stoa_schemas.documents.platform import Image
+
+CONFIG_MAP_NAME = r"^stoa-bundle-[0-9a-f]{16}$"
+CONFIG_MAP_KEY = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
+MOUNTED_PATH = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Quantity = Annotated[str, Field(pattern=r"^[1-9][0-9]*(m|Ki|Mi|Gi)?$")]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
+DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
+
+
+class MountedFile(Closed):
+    """One file of the bundle, or one part of a file that is too large for a ConfigMap."""
+
+    key: Annotated[str, Field(pattern=CONFIG_MAP_KEY)]
+    """Its key in the ConfigMap's data."""
+    path: Annotated[str, Field(pattern=MOUNTED_PATH, max_length=512)]
+    """Where it is mounted, from the bundle's folder."""
+    content: str
+    """The text, byte for byte; the chart never reads it as a template."""
+
+
+class BundleConfigMap(Closed):
+    """An immutable ConfigMap that holds a part of the bundle."""
+
+    name: Annotated[str, Field(pattern=CONFIG_MAP_NAME)]
+    """`stoa-bundle-` and the first 16 digits of the sha256 of its data."""
+    files: Annotated[list[MountedFile], Field(min_length=1)]
+    """What it holds, by key."""
+
+
+class BundleValues(Closed):
+    """The bundle that the pods serve."""
+
+    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    """Digest of `mcp/manifest.json`; answers and audit lines name it."""
+    platform: Id
+    """The platform's name."""
+    environment: Id
+    """dev, staging or prod."""
+    development: bool = False
+    """Whether the development issuer and mock backends may be used with it."""
+    config_maps: Annotated[list[BundleConfigMap], Field(min_length=1)]
+    """The files, packed."""
+
+
+class ReplicaValues(Closed):
+    """How many pods serve."""
+
+    min: Annotated[int, Field(ge=1, le=100)] = 2
+    """Pods that always run. From 2 on, a disruption budget keeps one."""
+    max: Annotated[int, Field(ge=1, le=1000)] = 6
+    """Pods at the most; above `min`, an autoscaler moves between the two."""
+
+
+class ResourceValues(Closed):
+    """What each pod gets."""
+
+    cpu: Quantity = "500m"
+    """CPU request. There is no CPU limit: throttling would only add latency."""
+    memory: Quantity = "256Mi"
+    """Memory request and limit."""
+
+
+class GatewayValues(Closed):
+    """Where clients reach the runtime."""
+
+    url: Url
+    """Base URL; clients connect to `<url>/mcp`."""
+
+
+class IssuerValues(Closed):
+    """Who issues the tokens."""
+
+    url: Url
+    """The tokens' exact issuer."""
+
+
+class AddressBlock(Closed):
+    """An address range, as in a NetworkPolicy's `ipBlock`."""
+
+    cidr: Cidr
+    """The range."""
+    except_: Annotated[list[Cidr] | None, Field(alias="except", min_length=1)] = None
+    """Ranges inside it that stay closed."""
+
+
+class EgressRule(Closed):
+    """Where the pods may connect to."""
+
+    namespaces: Annotated[list[Id] | None, Field(min_length=1)] = None
+    """Every pod in these namespaces."""
+    blocks: Annotated[list[AddressBlock] | None, Field(min_length=1)] = None
+    """Every address in these ranges."""
+    ports: Annotated[list[Port], Field(min_length=1)]
+    """TCP ports there."""
+
+
+class DnsValues(Closed):
+    """Where names are resolved."""
+
+    namespace: Id = "kube-system"
+    """Namespace of the cluster's DNS."""
+    pod_labels: Annotated[dict[str, Label], Field(min_length=1)] = {"k8s-app": "kube-dns"}
+    """Labels of its pods."""
+
+
+class NetworkPolicyValues(Closed):
+    """What may reach the pods, and what they may reach. All else is closed, but DNS."""
+
+    ingress_namespaces: list[Id] = []
+    """Namespaces whose pods may connect."""
+    egress: list[EgressRule] = []
+    """Where the pods may connect to."""
+    dns: DnsValues = DnsValues()
+    """Where names are resolved."""
+
+
+class PullSecret(Closed):
+    """A Secret with the registry's credentials."""
+
+    name: DnsName
+    """Its name, in the release's namespace."""
+
+
+class HelmValues(Closed):
+    """Every value that `charts/stoa-runtime` takes."""
+
+    bundle: BundleValues
+    """The bundle that the pods serve."""
+    image: Image
+    """The runtime's container image."""
+    image_pull_secrets: list[PullSecret] | None = None
+    """Secrets with the registry's credentials."""
+    replicas: ReplicaValues = ReplicaValues()
+    """How many pods serve."""
+    resources: ResourceValues = ResourceValues()
+    """What each pod gets."""
+    gateway: GatewayValues
+    """Where clients reach the runtime."""
+    issuer: IssuerValues
+    """Who issues the tokens."""
+    network_policy: NetworkPolicyValues = NetworkPolicyValues()
+    """What may reach the pods, and what they may reach."""
+    termination_grace_period_seconds: Annotated[int, Field(ge=10, le=3600)] = 45
+    """How long a pod that is told to stop may finish the calls it has."""
+    global_: Annotated[dict[str, Any] | None, Field(alias="global")] = None
+    """Helm puts a parent chart's global values here; none is read."""
+
+
+def json_schema() -> dict[str, Any]:
+    """`values.schema.json`. Draft 7, since Helm before 3.18 knows no later one."""
+    schema = HelmValues.model_json_schema(by_alias=True)
+    return {"$schema": "http://json-schema.org/draft-07/schema#", **schema}
