@@ -4,7 +4,7 @@ Frozen, sorted by name, complete: a target reads this and nothing else.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from stoa_compiler.source import Document
@@ -18,6 +18,7 @@ from stoa_schemas.documents import (
     UniversalAPIContract,
 )
 from stoa_schemas.documents.contract import Operation
+from stoa_schemas.documents.platform import Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,8 @@ class OperationNode:
     approval: bool
     rate: str
     concurrency: int | None
+    examples: tuple[bundle.CallExample, ...]
+    """As declared, else as the source gives them."""
     origin: Origin
 
     @property
@@ -160,8 +163,10 @@ class Graph:
     groups: tuple[GroupNode, ...]
     tenants: tuple[TenantNode, ...]
     origin: Origin
-    local: Mapping[str, str] = field(default_factory=dict)
-    """Development only: addresses on this machine in place of declared ones (see `local.py`)."""
+
+    def environment(self, name: str) -> Environment:
+        """The declared environment called `name`."""
+        return next(e for n, e in self.platform.spec.environments.items() if n == name)
 
     def tenants_in(self, environment: str) -> Sequence[TenantNode]:
         """The tenants that are rendered in `environment`."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from stoa_compiler.diagnostics import Report, Rule
 from stoa_compiler.graph import Graph, Origin
+from stoa_schemas import bundle
 
 Artifacts = Mapping[str, "Artifact"]
 """Artifacts by path."""
@@ -20,6 +21,16 @@ class Artifact:
     content: bytes
     origins: tuple[Origin, ...]
     """The declarations that it came from."""
+
+    @property
+    def listing(self) -> bundle.Artifact:
+        """The artifact's line in a manifest."""
+        return bundle.Artifact(
+            path=self.path,
+            media_type=self.media_type,
+            sha256=bundle.sha256(self.content),
+            bytes=len(self.content),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,91 @@
+"""Rules on secrets: references only, and only below the tenant's own prefix."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from stoa_compiler.diagnostics import Note, Report, Rule
+from stoa_compiler.graph import Graph, Origin
+from stoa_compiler.source import Document, Loc
+
+FOREIGN_SECRET = Rule(
+    code="STOA471",
+    title="the secret is not the tenant's",
+    why="A reference outside the tenant's prefix would send another's credential to this backend.",
+    help="Keep the secret below the tenant's own prefix.",
+)
+LITERAL_SECRET = Rule(
+    code="STOA472",
+    title="a literal that looks like a secret",
+    why="What is in Git is known to everyone who ever clones it.",
+    help="Revoke the credential now, keep its successor in Vault and refer to it as `vault:<path>#<key>`.",
+)
+
+RULES = (FOREIGN_SECRET, LITERAL_SECRET)
+
+_LITERALS = (
+    ("a private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
+    ("an AWS access key", re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b")),
+    ("a GitHub token", re.compile(r"\b(gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{50,})")),
+    ("a GitLab token", re.compile(r"\bgl(pat|ptt|rt|dt)-[A-Za-z0-9_-]{20,}")),
+    ("a Slack token", re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}")),
+    ("a Stripe key", re.compile(r"\b[rs]k_live_[A-Za-z0-9]{16,}")),
+    ("a Google key", re.compile(r"\bAIza[0-9A-Za-z_-]{35}\b")),
+    ("an API key", re.compile(r"\bsk-(ant-|proj-)?[A-Za-z0-9_-]{32,}")),
+    ("a Vault token", re.compile(r"\bhv[bs]\.[A-Za-z0-9_-]{24,}")),
+    ("a JSON web token", re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")),
+)
+
+
+def check(graph: Graph, report: Report) -> None:
+    """Adds secrets that are written out, and references to another's."""
+    _literals(graph.origin, report)
+    for tenant in graph.tenants:
+        origins = [tenant.origin]
+        for contract in tenant.contracts:
+            origins.append(contract.origin)
+            auth = contract.declared.spec.backend.auth
+            if auth is None:
+                continue
+            path = auth.secret.removeprefix("vault:").partition("#")[0]
+            prefix = tenant.declared.spec.secrets.prefix + "/"
+            if not path.startswith(prefix) or ".." in path.split("/") or "." in path.split("/"):
+                report.add(
+                    FOREIGN_SECRET,
+                    contract.origin.document.span(("spec", "backend", "auth", "secret")),
+                    f"`{path}` is not below `{prefix}`",
+                    [
+                        Note(
+                            f"the prefix of `{tenant.name}`", tenant.origin.document.span(("spec", "secrets", "prefix"))
+                        )
+                    ],
+                )
+        origins.extend(c.origin for c in tenant.consumers)
+        origins.extend(p.origin for p in tenant.plans)
+        for origin in origins:
+            _literals(origin, report)
+
+
+def _literals(origin: Origin, report: Report) -> None:
+    """Names the kind of secret and its key, never the value."""
+    for loc, text in _strings(origin.document.data, ()):
+        for kind, pattern in _LITERALS:
+            if pattern.search(text):
+                _add(origin.document, loc, kind, report)
+                break
+
+
+def _add(document: Document, loc: Loc, kind: str, report: Report) -> None:
+    key = next((str(s) for s in reversed(loc) if isinstance(s, str)), "the document")
+    report.add(LITERAL_SECRET, document.span(loc, "key"), f"`{key}` holds what looks like {kind}")
+
+
+def _strings(data: Any, loc: Loc) -> Iterator[tuple[Loc, str]]:
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield from _strings(value, (*loc, key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from _strings(value, (*loc, index))
+    elif isinstance(data, str) and len(data) >= 16:
+        yield loc, data

@@ -1,0 +1,102 @@
+"""Rules on tenants: caps of their tier, secret prefixes, grants that give something."""
+
+from stoa_compiler.access import matches, permits
+from stoa_compiler.diagnostics import Note, Report, Rule
+from stoa_compiler.graph import Graph, TenantNode
+from stoa_schemas.base import calls_per_second
+
+OVER_CAP = Rule(
+    code="STOA421",
+    title="more than the tier allows",
+    why="Caps keep one tenant from taking what others paid for.",
+    help="Stay within the cap, or move the tenant to a larger tier.",
+)
+PREFIX_OVERLAP = Rule(
+    code="STOA422",
+    title="two tenants' secrets overlap",
+    why="A policy on one prefix would open the other tenant's secrets too.",
+    help="Give each tenant a prefix that is not equal to, or a folder of, another's.",
+)
+EMPTY_GRANT = Rule(
+    code="STOA423",
+    title="the grant gives nothing",
+    why="No exposed tool fits both the pattern and the role's permissions, so what is declared has no effect.",
+    help="Name tools that the role's permissions cover, or remove the grant.",
+    severity="warning",
+)
+DISPLAY_NAME = Rule(
+    code="STOA424",
+    title="two tenants share a display name",
+    why="People choose by the name that they see; one tenant must not pass for another.",
+    help="Give each tenant a display name of its own.",
+)
+
+RULES = (OVER_CAP, PREFIX_OVERLAP, EMPTY_GRANT, DISPLAY_NAME)
+
+
+def check(graph: Graph, report: Report) -> None:
+    """Adds what tenants declare beyond their place."""
+    for tenant in graph.tenants:
+        _caps(graph, tenant, report)
+        _grants(graph, tenant, report)
+    _prefixes(graph, report)
+    seen: dict[str, TenantNode] = {}
+    for tenant in graph.tenants:
+        shown = tenant.declared.spec.display_name.casefold()
+        if shown in seen:
+            where = tenant.origin.document.span(("spec", "displayName"))
+            report.add(DISPLAY_NAME, where, f"`{tenant.declared.spec.display_name}` is another tenant's name too")
+        seen.setdefault(shown, tenant)
+
+
+def _prefixes(graph: Graph, report: Report) -> None:
+    """Sorted, a prefix that lies in another follows it with only its like between."""
+    by_prefix = sorted((t.declared.spec.secrets.prefix + "/", t.name, t) for t in graph.tenants)
+    open_prefix = None
+    for prefix, _, tenant in by_prefix:
+        if open_prefix is not None and prefix.startswith(open_prefix):
+            where = tenant.origin.document.span(("spec", "secrets", "prefix"))
+            report.add(PREFIX_OVERLAP, where, f"`{prefix[:-1]}` overlaps the prefix of another tenant")
+        else:
+            open_prefix = prefix
+
+
+def _caps(graph: Graph, tenant: TenantNode, report: Report) -> None:
+    spec, document = tenant.declared.spec, tenant.origin.document
+    tier = graph.platform.spec.tiers.get(spec.tier)
+    if tier is None:
+        return
+    note = [Note(f"the tier `{spec.tier}`", graph.origin.document.span(("spec", "tiers", spec.tier), "key"))]
+    at = document.span(("spec", "tier"))
+    max_tools = min(spec.quotas.max_tools or tier.max_tools, tier.max_tools)
+    for what, count, cap in (
+        ("contracts", len(tenant.contracts), tier.max_contracts),
+        ("tools", len(tenant.operations), max_tools),
+        ("consumers", len(tenant.consumers), tier.max_consumers),
+    ):
+        if count > cap:
+            report.add(OVER_CAP, at, f"`{tenant.name}` has {count} {what}; at most {cap} are allowed", note)
+    quotas = ("spec", "quotas")
+    if spec.quotas.max_tools is not None and spec.quotas.max_tools > tier.max_tools:
+        where = document.span((*quotas, "maxTools"))
+        report.add(OVER_CAP, where, f"`maxTools` is {spec.quotas.max_tools}; the tier allows {tier.max_tools}", note)
+    if spec.quotas.rate and calls_per_second(spec.quotas.rate) > calls_per_second(tier.max_rate):
+        where = document.span((*quotas, "rate"))
+        report.add(OVER_CAP, where, f"`{spec.quotas.rate}` is more than the tier's `{tier.max_rate}`", note)
+
+
+def _grants(graph: Graph, tenant: TenantNode, report: Report) -> None:
+    roles = graph.platform.spec.roles
+    for index, grant in enumerate(tenant.declared.spec.grants):
+        role = roles.get(grant.role)
+        if role is None or role.scope == "platform":
+            continue
+        for at, pattern in enumerate(grant.tools):
+            fitting = [o for o in tenant.operations if matches(pattern, o.tool_id)]
+            useful = fitting if grant.effect == "deny" else [o for o in fitting if permits(role, o)]
+            if not useful:
+                why = (
+                    "no exposed tool fits the pattern" if not fitting else f"`{grant.role}` has no permission for them"
+                )
+                where = tenant.origin.document.span(("spec", "grants", index, "tools", at))
+                report.add(EMPTY_GRANT, where, f"`{pattern}` gives `{grant.role}` nothing: {why}")

@@ -1,0 +1,50 @@
+"""The command line: `stoa`. Each command is imported when it is called, so that `--help` loads nothing heavy."""
+
+from importlib import import_module
+
+import click
+
+from stoa_compiler import __version__
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "check": ("stoa_compiler.cli.check:command", "Every mistake in the source."),
+    "compile": ("stoa_compiler.cli.compile:command", "The bundle of one environment."),
+    "dev": ("stoa_compiler.cli.dev:command", "Compile and serve on this machine, with an issuer and mock backends."),
+    "explain": ("stoa_compiler.cli.explain:command", "What a diagnostic means and how to mend it."),
+    "import": ("stoa_compiler.cli.importing:command", "Source documents from other descriptions."),
+    "serve": ("stoa_compiler.cli.serve:command", "The runtime."),
+    "verify": ("stoa_compiler.cli.verify:command", "Whether a bundle is whole."),
+}
+"""Where each command lies, and its line in `stoa --help`."""
+
+
+class Commands(click.Group):
+    """A group that imports a command only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands, sorted."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now; None where there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="stoa")
+def main() -> None:
+    """STOA compiles a Git repository of tenants and API contracts into one deterministic bundle per environment,
+    and serves it to MCP clients.
+
+    Exit codes: 0 fine, 1 findings, 2 wrong use, 3 something outside failed.
+    """

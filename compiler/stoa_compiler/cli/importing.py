@@ -1,0 +1,13 @@
+"""`stoa import`: source documents from other descriptions."""
+
+import click
+
+from stoa_compiler.openapi.command import import_openapi_command
+
+
+@click.group("import")
+def command() -> None:
+    """Source documents from other descriptions."""
+
+
+command.add_command(import_openapi_command, "openapi")

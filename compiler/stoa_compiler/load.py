@@ -1,0 +1,210 @@
+"""Load: a folder's files into memory. Together with `write` the only phase that touches the disk."""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stoa_compiler.diagnostics import Report, Rule, nearest
+from stoa_compiler.source import SourceFile
+from stoa_schemas.names import is_id, is_reserved
+
+PLATFORM_FILE = "platform.yaml"
+TENANT_FILE = "tenant.yaml"
+FOLDER_KINDS: Mapping[str, str] = {
+    "contracts": "UniversalAPIContract",
+    "consumers": "Consumer",
+    "plans": "Plan",
+    "subscriptions": "Subscription",
+}
+"""Folders of a tenant, and the kind of document that each holds."""
+SOURCES = "sources"
+"""The tenant's folder of OpenAPI descriptions, which contracts pin by digest."""
+
+MAX_DOCUMENT_BYTES = 1_000_000
+MAX_SOURCE_BYTES = 20_000_000
+
+NO_SOURCE = Rule(
+    code="STOA001",
+    title="there is no source here",
+    why="A source is a folder with `platform.yaml`: without it nothing says what holds for the tenants.",
+    help="Give the folder that holds `platform.yaml`.",
+)
+STRAY_FILE = Rule(
+    code="STOA002",
+    title="the file lies where no document can be",
+    why="What a file is follows from where it lies. A file that is silently ignored is declared and never enforced.",
+    help="Documents are `platform.yaml`, `<tenant>/tenant.yaml` and `<tenant>/{contracts,consumers,plans,"
+    "subscriptions}/<name>.yaml`; OpenAPI descriptions lie in `<tenant>/sources/`. Move or remove it.",
+)
+NOT_REGULAR = Rule(
+    code="STOA003",
+    title="not a regular file",
+    why="A symbolic link, pipe or device can lead out of the tenant's folder or never end.",
+    help="Commit the file itself.",
+)
+TOO_LARGE = Rule(
+    code="STOA004",
+    title="the file is too large",
+    why=f"A document may have {MAX_DOCUMENT_BYTES:,} bytes and an OpenAPI description {MAX_SOURCE_BYTES:,}, so that "
+    "no tenant can slow everyone's compile.",
+    help="Split the contract, or trim the description to what is used.",
+)
+BAD_NAME = Rule(
+    code="STOA005",
+    title="the name in the path is not well formed",
+    why="Names become parts of hosts, OAuth clients, tools and Kubernetes objects. An id is 1 to 31 lower-case ASCII "
+    "letters, digits and inner hyphens, and begins with a letter.",
+    help="Rename the file or folder.",
+)
+RESERVED_NAME = Rule(
+    code="STOA006",
+    title="the name is reserved",
+    why="The platform, Keycloak or Kubernetes own the name: a tenant of that name could be taken for them.",
+    help="Choose another name for the tenant's folder.",
+)
+NO_TENANT_FILE = Rule(
+    code="STOA007",
+    title="the tenant's folder has no `tenant.yaml`",
+    why="Without it nothing says whose the documents are, and they would be ignored.",
+    help="Add `tenant.yaml`, or remove the folder.",
+)
+UNREADABLE = Rule(
+    code="STOA008",
+    title="the file cannot be read",
+    why="The operating system refused to open it.",
+    help="Check the file's permissions.",
+)
+
+RULES = (NO_SOURCE, STRAY_FILE, NOT_REGULAR, TOO_LARGE, BAD_NAME, RESERVED_NAME, NO_TENANT_FILE, UNREADABLE)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A document's file, and what its path says it is."""
+
+    file: SourceFile
+    kind: str
+    name: str
+    """The name that the document must bear."""
+    tenant: str | None
+    """The tenant whose folder holds it; None for the platform's."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source's files, sorted by path."""
+
+    placed: tuple[Placed, ...]
+    descriptions: Mapping[str, SourceFile]
+    """OpenAPI descriptions by path: `<tenant>/sources/<file>`."""
+    files: Mapping[str, SourceFile] = field(default_factory=dict)
+    """Every file by its shown path, for diagnostics."""
+
+
+def load(root: Path, report: Report) -> Source:
+    """The files below `root`, each with what its path says it is; what has no place there is reported."""
+    shown_root = _shown(root)
+    if not (root / PLATFORM_FILE).is_file():
+        empty = SourceFile("", str(shown_root), b"")
+        report.add(NO_SOURCE, empty.span(), f"`{shown_root}` has no `{PLATFORM_FILE}`")
+        return Source((), {})
+    placed: list[Placed] = []
+    descriptions: dict[str, SourceFile] = {}
+    files: dict[str, SourceFile] = {}
+    tenants: dict[str, bool] = {}
+    for path in _walk(root):
+        parts = path.split("/")
+        file = _read(root, path, str(shown_root / path), report)
+        if file is None:
+            continue
+        files[file.shown] = file
+        if len(parts) > 1 and parts[0] not in tenants:
+            tenants[parts[0]] = False
+            _check_tenant_name(parts[0], file, report)
+        found = _place(parts, file, report)
+        if found == "description":
+            descriptions[path] = file
+        elif isinstance(found, Placed):
+            placed.append(found)
+            if found.kind == "Tenant":
+                tenants[parts[0]] = True
+    for tenant, complete in tenants.items():
+        if not complete:
+            first = next(f for p, f in sorted(files.items()) if f.path.startswith(tenant + "/"))
+            report.add(NO_TENANT_FILE, first.span(), f"`{tenant}/{TENANT_FILE}` is missing")
+    return Source(tuple(placed), descriptions, files)
+
+
+def _shown(root: Path) -> Path:
+    """`root` as the author would type it: from the working folder where it lies below that."""
+    try:
+        return (
+            Path(os.path.normpath(root)).relative_to(Path.cwd()) if root.is_absolute() else Path(os.path.normpath(root))
+        )
+    except ValueError:
+        return root
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Paths of all files below `root`, sorted; dot files and Markdown are nobody's documents."""
+    paths = []
+    for folder, folders, names in os.walk(root):
+        links = [f for f in folders if (Path(folder) / f).is_symlink()]
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in links)
+        for name in [*names, *links]:
+            if not name.startswith(".") and not name.endswith(".md"):
+                paths.append((Path(folder) / name).relative_to(root).as_posix())
+    yield from sorted(paths)
+
+
+def _read(root: Path, path: str, shown: str, report: Report) -> SourceFile | None:
+    full = root / path
+    nothing = SourceFile(path, shown, b"")
+    try:
+        status = full.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            report.add(NOT_REGULAR, nothing.span(), f"`{path}` is not a regular file")
+            return None
+        limit = MAX_SOURCE_BYTES if f"/{SOURCES}/" in path else MAX_DOCUMENT_BYTES
+        if status.st_size > limit:
+            report.add(TOO_LARGE, nothing.span(), f"`{path}` has {status.st_size:,} bytes; at most {limit:,} are taken")
+            return None
+        return SourceFile(path, shown, full.read_bytes())
+    except OSError as error:
+        report.add(UNREADABLE, nothing.span(), f"`{path}` cannot be read: {error.strerror}")
+        return None
+
+
+def _check_tenant_name(tenant: str, file: SourceFile, report: Report) -> None:
+    if not is_id(tenant):
+        report.add(BAD_NAME, file.span(), f"the folder `{tenant}` is not a well-formed tenant name")
+    elif is_reserved(tenant):
+        report.add(RESERVED_NAME, file.span(), f"the tenant name `{tenant}` is reserved")
+
+
+def _place(parts: list[str], file: SourceFile, report: Report) -> Placed | str | None:
+    """What the path says the file is; None, with a finding, where it says nothing."""
+    match parts:
+        case ["platform.yaml"]:
+            return Placed(file, "Platform", "", None)
+        case [tenant, "tenant.yaml"]:
+            return Placed(file, "Tenant", tenant, tenant)
+        case [tenant, folder, name] if folder in FOLDER_KINDS and name.endswith(".yaml"):
+            stem = name.removesuffix(".yaml")
+            if not is_id(stem):
+                report.add(BAD_NAME, file.span(), f"`{name}` is not a well-formed name")
+                return None
+            return Placed(file, FOLDER_KINDS[folder], stem, tenant)
+        case [_, "sources", name] if name.endswith((".yaml", ".yml", ".json")):
+            return "description"
+    known = [PLATFORM_FILE, TENANT_FILE, *FOLDER_KINDS, SOURCES]
+    close = nearest(parts[min(1, len(parts) - 1)], known)
+    report.add(
+        STRAY_FILE,
+        file.span(),
+        f"`{file.path}` is not where a document can be",
+        help=f"Is `{close}` meant? {STRAY_FILE.help}" if close and close not in parts else "",
+    )
+    return None

@@ -1,0 +1,417 @@
+"""Operations: from what a contract declares, or takes from its OpenAPI source, to what a tool needs."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stoa_compiler import openapi
+from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
+from stoa_compiler.graph import OperationNode, Origin
+from stoa_compiler.source import Document, Loc
+from stoa_schemas import bundle, names
+from stoa_schemas.documents import Platform, UniversalAPIContract
+from stoa_schemas.documents.contract import AnswerRule, Operation
+
+EITHER_OR = Rule(
+    code="STOA311",
+    title="an operation says how it is called once",
+    why="`method` and `path` say it here; `from` takes it from the contract's OpenAPI source. Both could disagree, "
+    "and neither says nothing.",
+    help="Give `method` and `path`, or `from`.",
+)
+NO_SOURCE_DECLARED = Rule(
+    code="STOA312",
+    title="`from` without a source",
+    why="`from` names an operation of the OpenAPI description that `spec.source` pins.",
+    help="Declare `spec.source`, or give `method` and `path`.",
+)
+UNKNOWN_SOURCE_OPERATION = Rule(
+    code="STOA313",
+    title="the source has no such operation",
+    why="The operation would have no method, path or schemas.",
+    help="Use an `operationId` of the source.",
+)
+UNSUPPORTED_SOURCE_OPERATION = Rule(
+    code="STOA314",
+    title="the source's operation cannot become a tool",
+    why="Part of it has no form that an agent can fill in or the runtime can send.",
+    help="Leave the operation out, or change the description.",
+)
+TAKEN_FROM_SOURCE = Rule(
+    code="STOA315",
+    title="the key is taken from the source",
+    why="With `from`, method, path, schemas and the place of each argument come from the pinned OpenAPI description.",
+    help="Remove the key, or write the operation out without `from`.",
+)
+PATH_TEMPLATE = Rule(
+    code="STOA316",
+    title="path and arguments disagree",
+    why="Each `{name}` of the path is filled by one required argument, and each argument has one place in the request.",
+    help="Let every `{name}` have a required property of that name in `input`, or place it with `parameters`.",
+)
+CLOSED_ROOT = Rule(
+    code="STOA317",
+    title="the root of `input` is not a plain object",
+    why="Clients send arguments by name, and some refuse a union or a reference at the root. Unknown arguments are "
+    "refused, so the root is closed.",
+    help="Let the root be `type: object` with `properties` and `required`; put unions and references below a property.",
+)
+WIRE_NAME = Rule(
+    code="STOA318",
+    title="the tool's name is too long",
+    why=f"MCP clients see `tenant_contract_operation`, and take at most {names.WIRE_NAME_LIMIT} characters.",
+    help="Shorten the name of the operation or the contract.",
+)
+UNKNOWN_ARGUMENT = Rule(
+    code="STOA319",
+    title="`parameters` places an argument that `input` does not have",
+    why="Nothing could ever fill it.",
+    help="Declare the property in `input`, or remove the entry.",
+)
+
+RULES = (
+    EITHER_OR,
+    NO_SOURCE_DECLARED,
+    UNKNOWN_SOURCE_OPERATION,
+    UNSUPPORTED_SOURCE_OPERATION,
+    TAKEN_FROM_SOURCE,
+    PATH_TEMPLATE,
+    CLOSED_ROOT,
+    WIRE_NAME,
+    UNKNOWN_ARGUMENT,
+)
+
+_TEMPLATE = re.compile(r"\{([^{}]*)\}")
+_ROOT_KEYWORDS = frozenset(
+    {
+        "$comment",
+        "$defs",
+        "$schema",
+        "additionalProperties",
+        "dependentRequired",
+        "description",
+        "examples",
+        "maxProperties",
+        "minProperties",
+        "properties",
+        "required",
+        "title",
+        "type",
+    }
+)
+_QUERY_METHODS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """What the operations of one contract share."""
+
+    tenant: str
+    contract: UniversalAPIContract
+    document: Document
+    platform: Platform
+    description: openapi.Description | None
+    """The contract's OpenAPI source; None where it has none, or a broken one that was reported."""
+    report: Report
+
+    def lower(self, name: str, operation: Operation) -> OperationNode | None:
+        """The operation with everything that a tool needs; None where a finding says why not."""
+        before = self.report.errors
+        loc: Loc = ("spec", "operations", name)
+        wire = names.wire_name(self.tenant, self.contract.metadata.name, name)
+        if wire is None:
+            full = f"{self.tenant}_{self.contract.metadata.name}_{name}"
+            self.report.add(WIRE_NAME, self.document.span(loc, "key"), f"`{full}` has {len(full)} characters")
+        taken = self._from_source(loc, operation) if operation.from_ is not None else self._written(loc, operation)
+        if taken is None or wire is None or self.report.errors > before:
+            return None
+        spec, defaults = self.contract.spec, self.platform.spec.defaults
+        classification = spec.classification
+        demanded = self.platform.spec.classifications.get(classification)
+        approval = operation.approval
+        if approval is None:
+            approval = demanded is not None and operation.side_effects in demanded.approval
+        rule = operation.answer or spec.answer or defaults.answer
+        title, description = self._words(operation, taken)
+        return OperationNode(
+            name=name,
+            tool_id=names.tool_id(self.tenant, self.contract.metadata.name, name),
+            wire_name=wire,
+            title=title,
+            description=description,
+            declared=operation,
+            request=taken.request,
+            input_schema=taken.input_schema,
+            output_schema=taken.output_schema,
+            answer=_answer(rule, taken),
+            approval=approval,
+            rate=operation.limits.rate if operation.limits else defaults.operation_rate,
+            concurrency=operation.limits.concurrency if operation.limits else None,
+            origin=Origin(self.document, loc),
+            examples=tuple(bundle.CallExample(name=e.name, input=e.input, output=e.output) for e in operation.examples)
+            or taken.examples,
+        )
+
+    def _words(self, operation: Operation, taken: "_Taken") -> tuple[str, str]:
+        """Title and description: what the author wrote, else what the source says."""
+        title = operation.summary or taken.title
+        parts = [operation.summary] if operation.summary else []
+        parts += [operation.intent.strip()] if operation.intent else []
+        parts += [taken.description] if taken.description else []
+        if self.contract.spec.status == "deprecated" or taken.deprecated:
+            parts.append("Deprecated: use another tool where there is one.")
+        return title, "\n\n".join(parts or [title])
+
+    def _written(self, loc: Loc, operation: Operation) -> "_Taken | None":
+        """The operation as the contract writes it out."""
+        span = self.document.span
+        if operation.method is None or operation.path is None:
+            missing = "path" if operation.path is None else "method"
+            both = operation.method is None and operation.path is None
+            said = "neither `method` and `path` nor `from`" if both else f"no `{missing}`"
+            self.report.add(EITHER_OR, span(loc, "key"), f"the operation `{loc[-1]}` has {said}")
+            return None
+        schema = self._closed_root(loc, operation.input)
+        if schema is None:
+            return None
+        properties: Mapping[str, Any] = schema.get("properties", {})
+        required = set(schema.get("required", ()))
+        for argument in operation.parameters:
+            if argument not in properties:
+                close = nearest(argument, list(properties))
+                self.report.add(
+                    UNKNOWN_ARGUMENT,
+                    span((*loc, "parameters", argument), "key"),
+                    f"`input` has no property `{argument}`",
+                    help=f"Did you mean `{close}`?" if close else "",
+                )
+        placements = {a: self._placement(a, operation, properties[a]) for a in properties}
+        self._check_path(loc, operation.path, placements, required, "input" if operation.input else "path")
+        body = [a for a, p in placements.items() if p.in_ == "body"]
+        request = bundle.Request(
+            method=operation.method,
+            path=operation.path,
+            arguments=placements,
+            body=bundle.Body(media_type="application/json", required=True) if body else None,
+        )
+        return _Taken(
+            request=request,
+            input_schema=schema,
+            output_schema=operation.output,
+            media_types=("application/json",),
+            title=f"{operation.method} {operation.path}",
+            description="",
+            deprecated=False,
+            examples=(),
+        )
+
+    def _placement(self, argument: str, operation: Operation, schema: Any) -> bundle.Placement:
+        """Where an argument goes: as declared, else by its name and the method."""
+        declared = operation.parameters.get(argument)
+        assert operation.method is not None
+        assert operation.path is not None
+        if declared is None:
+            if argument in _TEMPLATE.findall(operation.path):
+                return bundle.Placement(in_="path", name=argument, style="simple")
+            if operation.method in _QUERY_METHODS:
+                return bundle.Placement(in_="query", name=argument, style="form", explode=True)
+            return bundle.Placement(in_="body", name=argument)
+        name = declared.name or argument
+        match declared.in_:
+            case "path":
+                return bundle.Placement(in_="path", name=name, style="simple")
+            case "query":
+                return bundle.Placement(in_="query", name=name, style=declared.style, explode=declared.explode)
+            case "header":
+                return bundle.Placement(in_="header", name=name, style="simple")
+            case _:
+                return bundle.Placement(in_="body", name=name)
+
+    def _check_path(
+        self,
+        loc: Loc,
+        path: str,
+        placements: Mapping[str, bundle.Placement],
+        required: set[str],
+        key: str,
+    ) -> None:
+        """Every `{name}` is filled by one required argument, and every place is filled once."""
+        span = self.document.span
+        wanted = _TEMPLATE.findall(path)
+        rest = _TEMPLATE.sub("", path)
+        if "{" in rest or "}" in rest or len(set(wanted)) != len(wanted) or "" in wanted:
+            self.report.add(PATH_TEMPLATE, span((*loc, "path")), f"`{path}` is not a well-formed template")
+            return
+        if any(s in (".", "..") for s in path.split("/")):
+            self.report.add(PATH_TEMPLATE, span((*loc, "path")), f"`{path}` holds a dot segment")
+        filled: dict[tuple[str, str], str] = {}
+        for argument, placement in placements.items():
+            at = span((*loc, "input", "properties", argument), "key")
+            place = (placement.in_, placement.name.lower() if placement.in_ == "header" else placement.name)
+            if place in filled:
+                self.report.add(
+                    PATH_TEMPLATE,
+                    at,
+                    f"`{argument}` and `{filled[place]}` go to the same place, {place[0]} `{place[1]}`",
+                )
+            filled[place] = argument
+            if placement.in_ == "header" and placement.name.lower() in _OWN_HEADERS:
+                self.report.add(PATH_TEMPLATE, at, f"the header `{placement.name}` is the runtime's own")
+            if placement.in_ != "path":
+                continue
+            if placement.name not in wanted:
+                self.report.add(PATH_TEMPLATE, at, f"`{path}` has no `{{{placement.name}}}`")
+            elif argument not in required:
+                self.report.add(PATH_TEMPLATE, at, f"`{argument}` is part of the path but not required")
+        for name in wanted:
+            if ("path", name) not in filled:
+                self.report.add(
+                    PATH_TEMPLATE,
+                    span((*loc, "path")),
+                    f"no argument fills `{{{name}}}`",
+                    notes=[Note(f"arguments: {listed(list(placements))}")] if placements else [],
+                )
+
+    def _closed_root(self, loc: Loc, declared: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """The input schema with its root closed; None where the root is no plain object."""
+        schema = dict(declared or {"type": "object"})
+        at = (*loc, "input")
+        if schema.get("type", "object") != "object":
+            self.report.add(CLOSED_ROOT, self.document.span((*at, "type")), f"the root is `{schema['type']}`")
+            return None
+        others = [k for k in schema if k not in _ROOT_KEYWORDS]
+        for keyword in others:
+            self.report.add(
+                CLOSED_ROOT, self.document.span((*at, keyword), "key"), f"the root of `input` has `{keyword}`"
+            )
+        if schema.get("additionalProperties", False) is not False:
+            self.report.add(
+                CLOSED_ROOT,
+                self.document.span((*at, "additionalProperties")),
+                "the root of `input` takes arguments that it does not name",
+                help="Write `additionalProperties: false`, or leave the line out.",
+            )
+        if not isinstance(schema.get("properties", {}), dict) or not isinstance(schema.get("required", []), list):
+            return None  # The schema's own check says what is wrong.
+        return None if others else {**schema, "type": "object", "additionalProperties": False}
+
+    def _from_source(self, loc: Loc, operation: Operation) -> "_Taken | None":
+        """The operation as the contract's OpenAPI source describes it."""
+        span = self.document.span
+        assert operation.from_ is not None
+        for key in ("method", "path", "input", "output", "parameters"):
+            if key in operation.model_fields_set:
+                self.report.add(TAKEN_FROM_SOURCE, span((*loc, key), "key"), f"`{key}` stands beside `from`")
+        if self.contract.spec.source is None:
+            self.report.add(NO_SOURCE_DECLARED, span((*loc, "from")), f"`from: {operation.from_}` has no source")
+            return None
+        if self.description is None:
+            return None
+        converted = openapi.convert(self.description, operation.from_)
+        if isinstance(converted, openapi.Problem):
+            known = list(self.description.operations)
+            if operation.from_ not in known:
+                close = nearest(operation.from_, known)
+                self.report.add(
+                    UNKNOWN_SOURCE_OPERATION,
+                    span((*loc, "from")),
+                    f"`{self.contract.spec.source.file}` has no operation `{operation.from_}`",
+                    help=f"Did you mean `{close}`?" if close else "",
+                )
+            else:
+                self.report.add(
+                    UNSUPPORTED_SOURCE_OPERATION,
+                    span((*loc, "from")),
+                    f"`{operation.from_}`: {converted.message}",
+                    notes=[Note(f"at `{converted.pointer}` of `{self.contract.spec.source.file}`")],
+                )
+            return None
+        return _Taken(
+            request=converted.request,
+            input_schema=converted.input_schema,
+            output_schema=converted.output_schema,
+            media_types=tuple(converted.media_types) or ("application/json",),
+            title=converted.title,
+            description=converted.description,
+            deprecated=converted.deprecated,
+            examples=tuple(
+                bundle.CallExample(name=e.name, input=dict(e.input), output=e.output if e.answered else None)
+                for e in converted.examples
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What a contract or its source says of one operation."""
+
+    request: bundle.Request
+    input_schema: Mapping[str, Any]
+    output_schema: Mapping[str, Any] | None
+    media_types: tuple[str, ...]
+    title: str
+    description: str
+    deprecated: bool
+    examples: tuple[bundle.CallExample, ...]
+
+
+_OWN_HEADERS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "baggage",
+        "connection",
+        "content-length",
+        "content-type",
+        "cookie",
+        "expect",
+        "forwarded",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "te",
+        "traceparent",
+        "tracestate",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+    }
+)
+"""Headers that no argument may set: they frame the message, name the caller, or are the runtime's own."""
+
+
+def _answer(rule: AnswerRule, taken: _Taken) -> bundle.Answer:
+    wrap = taken.output_schema is not None and taken.output_schema.get("type") != "object"
+    return bundle.Answer(media_types=list(taken.media_types), check=rule.check, max_bytes=rule.max_bytes, wrap=wrap)
+
+
+def legacy_output_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """`schema` below a property `result`, for clients that take only an object at the root.
+
+    `$defs` move to the new root, where references to them still point; references to other parts of the
+    old root follow it.
+    """
+    inner = _repoint({k: v for k, v in schema.items() if k not in ("$defs", "$schema")})
+    wrapped = {"type": "object", "properties": {"result": inner}, "required": ["result"]}
+    if "$defs" in schema:
+        wrapped["$defs"] = _repoint(schema["$defs"])
+    return wrapped
+
+
+def _repoint(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {
+            k: f"#/properties/result{v[1:]}"
+            if k == "$ref" and isinstance(v, str) and v.startswith("#") and not v.startswith("#/$defs/")
+            else _repoint(v)
+            for k, v in node.items()
+        }
+    if isinstance(node, list):
+        return [_repoint(v) for v in node]
+    return node

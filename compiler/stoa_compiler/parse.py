@@ -1,0 +1,445 @@
+"""Parse: bytes into plain values, with a span for every key and value.
+
+YAML 1.2's core schema over libyaml's events. The language needs no anchors, aliases, merge keys, tags or
+several documents, and refuses them: each is a way to write something other than what a reviewer reads.
+"""
+
+import multiprocessing
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from yaml.cyaml import CParser  # type: ignore[attr-defined]
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+from stoa_compiler.diagnostics import Diagnostic, Note, Report, Rule
+from stoa_compiler.load import Placed
+from stoa_compiler.source import Document, SourceFile, Span, SpanTree
+
+MAX_DEPTH = 64
+MAX_NODES = 100_000
+MAX_NUMBER_LENGTH = 40
+MIN_FILES_TO_SHARE = 200
+"""Below that many files, sharing the work costs more than it saves."""
+
+SYNTAX = Rule(
+    code="STOA101",
+    title="not well-formed YAML",
+    why="The file ends or turns where YAML 1.2 expects something else, so nothing below it can be trusted.",
+    help="Mend the syntax at the marked place; often the mistake is an indentation, a missing colon or an open quote.",
+)
+ENCODING = Rule(
+    code="STOA102",
+    title="not UTF-8 text",
+    why="Another encoding, a byte order mark or a control character would be read differently by other tools.",
+    help="Save the file as UTF-8 without a byte order mark.",
+)
+DUPLICATE_KEY = Rule(
+    code="STOA103",
+    title="the key stands twice",
+    why="Readers of YAML disagree on which of two equal keys counts, so a reviewer may read the one that does not.",
+    help="Keep one of them.",
+)
+NOT_A_STRING_KEY = Rule(
+    code="STOA104",
+    title="the key is not a string",
+    why="Keys are names. A number, a list or null as a key becomes something else in JSON.",
+    help="Put the key in quotes, or name it.",
+)
+ANCHOR = Rule(
+    code="STOA105",
+    title="anchors, aliases and merge keys are not taken",
+    why="They make a value stand where a reviewer does not see it, and a few lines can grow to gigabytes.",
+    help="Write the value out where it is meant.",
+)
+TAG = Rule(
+    code="STOA106",
+    title="tags are not taken",
+    why="A tag changes what a value is behind a reader's back.",
+    help="Remove the tag; put the value in quotes where a string is meant.",
+)
+SEVERAL_DOCUMENTS = Rule(
+    code="STOA107",
+    title="several documents in one file",
+    why="Identity comes from the path, so one file is one document.",
+    help="Move each document to a file of its own.",
+)
+EMPTY = Rule(
+    code="STOA108",
+    title="the file is empty",
+    why="A document needs `apiVersion`, `kind`, `metadata` and `spec`.",
+    help="Write the document, or remove the file.",
+)
+TOO_DEEP = Rule(
+    code="STOA109",
+    title="nested too deep or too large",
+    why=f"A document may nest {MAX_DEPTH} levels and hold {MAX_NODES:,} values, so that none can exhaust the compiler.",
+    help="Flatten or split it.",
+)
+NUMBER = Rule(
+    code="STOA110",
+    title="not a number that every reader takes alike",
+    why=f"Numbers of more than {MAX_NUMBER_LENGTH} characters, infinity and not-a-number have no JSON form.",
+    help="Write a smaller number, or a string in quotes.",
+)
+HIDDEN_CHARACTER = Rule(
+    code="STOA111",
+    title="a character that cannot be seen",
+    why="Zero-width, bidirectional, tag and control characters let a text say one thing to a reviewer and another to "
+    "an agent.",
+    help="Delete the character.",
+)
+NOT_NFC = Rule(
+    code="STOA112",
+    title="the text is not in Unicode's composed form",
+    why="Two texts that look the same must be the same: names and texts are in normalisation form C.",
+    help="Type the character in its composed form, for example `\u00e9` as one character.",
+)
+
+RULES = (
+    SYNTAX,
+    ENCODING,
+    DUPLICATE_KEY,
+    NOT_A_STRING_KEY,
+    ANCHOR,
+    TAG,
+    SEVERAL_DOCUMENTS,
+    EMPTY,
+    TOO_DEEP,
+    NUMBER,
+    HIDDEN_CHARACTER,
+    NOT_NFC,
+)
+
+# YAML 1.2.2, 10.3.2: the core schema's plain scalars.
+_NULL = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INT = re.compile(r"[-+]?[0-9]+")
+_OCT_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_NUMERIC_START = frozenset("0123456789+-.")
+
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\ud800-\udfff"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+
+
+def parse(placed: Sequence[Placed], report: Report, jobs: int = 1) -> list[tuple[Placed, Document]]:
+    """The documents that are well-formed; the others are reported. `jobs` processes share the work."""
+    files = [place.file for place in placed]
+    if jobs > 1 and len(files) >= MIN_FILES_TO_SHARE:
+        with multiprocessing.get_context("fork").Pool(jobs) as pool:
+            read = pool.map(_read, files, chunksize=max(1, len(files) // (jobs * 8)))
+    else:
+        read = [_read(file) for file in files]
+    parsed = []
+    for place, (data, found) in zip(placed, read, strict=True):
+        report.found.extend(found)
+        if data is not None:
+            parsed.append((place, Document(place.file, data, _Spans(place.file))))
+    return parsed
+
+
+def parse_file(file: SourceFile, report: Report) -> Document | None:
+    """The file's document, or None with at least one finding. Any bytes at all are taken."""
+    data, found = _read(file)
+    report.found.extend(found)
+    return None if data is None else Document(file, data, _Spans(file))
+
+
+def _read(file: SourceFile) -> tuple[Any, list[Diagnostic]]:
+    """The file's plain values, or None, and what was found: all that a worker has to send back."""
+    report = Report()
+    root = _compose(file, report)
+    return (None if root is None or report.errors else root.data), report.found
+
+
+def _compose(file: SourceFile, report: Report) -> "_Node | None":
+    text = _decode(file, report)
+    return None if text is None else _Reader(file, report).read(text)
+
+
+@dataclass
+class _Spans:
+    """The spans of a file, read again when they are first asked for: a document without mistakes needs none."""
+
+    file: SourceFile
+    tree: SpanTree | None = None
+
+    def __call__(self) -> SpanTree:
+        if self.tree is None:
+            root = _compose(self.file, Report())
+            assert root is not None
+            self.tree = self._tree(None, root)
+        return self.tree
+
+    def _tree(self, key: Span | None, node: "_Node") -> SpanTree:
+        children = {
+            name: self._tree(None if start is None else _span(self.file, start, end), child)
+            for name, (start, end, child) in (node.children or {}).items()
+        }
+        return SpanTree(key, _span(self.file, node.start, node.end), children)
+
+
+def hidden_character(text: str) -> re.Match[str] | None:
+    """The first character of `text` that cannot be seen, if any."""
+    return _HIDDEN.search(text)
+
+
+def _decode(file: SourceFile, report: Report) -> str | None:
+    content = file.content
+    if content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")):
+        report.add(ENCODING, file.span(), "the file begins with a byte order mark")
+        return None
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        start = content.rfind(b"\n", 0, error.start) + 1
+        column = len(content[start : error.start].decode("utf-8", "replace")) + 1
+        report.add(ENCODING, file.span(line, column, 1), f"byte 0x{content[error.start]:02x} is not UTF-8")
+        return None
+
+
+@dataclass(slots=True)
+class _Node:
+    """A value with its place, while the file is read."""
+
+    data: Any
+    start: Any
+    end: Any
+    children: dict[str | int, tuple[Any, Any, "_Node"]] | None = None
+    """By key or index: the key's marks, and the child. None for a scalar."""
+
+
+def _span(file: SourceFile, start: Any, end: Any) -> Span:
+    """A span from libyaml's marks, which count from 0. A collection's end is drawn back to its last text."""
+    end_line, end_column = end.line, end.column
+    if end_column == 0 and end_line > start.line:
+        end_line -= 1
+        while end_line > start.line and not file.lines[end_line].strip():
+            end_line -= 1
+        end_column = len(file.lines[end_line].rstrip())
+    return Span(file.shown, start.line + 1, start.column + 1, end_line + 1, end_column + 1)
+
+
+class _TooMuch(Exception):
+    """The document passes a cap."""
+
+
+@dataclass
+class _Reader:
+    """Turns one file's events into values, and notes what the language does not take."""
+
+    file: SourceFile
+    report: Report
+    nodes: int = 0
+    parser: Any = field(default=None)
+
+    def read(self, text: str) -> _Node | None:
+        """The document's root; None when there is none."""
+        if "\x00" in text:
+            line = text.count("\n", 0, text.index("\x00")) + 1
+            self.report.add(ENCODING, self.file.span(line), "the file holds a NUL character")
+            return None
+        self.parser = CParser(text)
+        root: _Node | None = None
+        documents = 0
+        try:
+            while (event := self.parser.get_event()) is not None:
+                if isinstance(event, DocumentStartEvent):
+                    documents += 1
+                    if event.tags:
+                        self._refuse(TAG, event, "a %TAG directive")
+                    if documents == 2:
+                        self._refuse(SEVERAL_DOCUMENTS, event, "a second document begins here")
+                        return None
+                elif isinstance(event, (ScalarEvent, SequenceStartEvent, MappingStartEvent, AliasEvent)):
+                    root = self._node(event)
+        except yaml.MarkedYAMLError as error:
+            self._syntax(error)
+            return None
+        except yaml.reader.ReaderError as error:
+            self._control_character(text, error)
+            return None
+        except _TooMuch:
+            return None
+        finally:
+            self.parser.dispose()
+        if root is None or (root.data is None and not root.children):
+            self.report.add(EMPTY, self.file.span(), f"`{self.file.path}` holds no document")
+            return None
+        return root
+
+    def _node(self, event: Event) -> _Node:
+        """The node that begins with `event`, without recursion: depth is the author's choice."""
+        stack: list[_Node] = []
+        keys: list[tuple[str | int | None, Any, Any]] = []
+        """For each open mapping, the key that waits for its value."""
+        while True:
+            node: _Node | None = None
+            if isinstance(event, (MappingEndEvent, SequenceEndEvent)):
+                node = stack.pop()
+                keys.pop()
+                node.end = event.end_mark
+            else:
+                self._count(event, len(stack))
+                self._check_properties(event)
+                if isinstance(event, MappingStartEvent):
+                    stack.append(_Node({}, event.start_mark, event.end_mark, {}))
+                    keys.append((None, None, None))
+                elif isinstance(event, SequenceStartEvent):
+                    stack.append(_Node([], event.start_mark, event.end_mark, {}))
+                    keys.append((None, None, None))
+                else:
+                    node = self._scalar(event)
+            if node is not None:
+                if not stack:
+                    return node
+                self._attach(stack[-1], keys, node, event)
+            event = self.parser.get_event()
+
+    def _attach(self, parent: _Node, keys: list[tuple[str | int | None, Any, Any]], node: _Node, event: Event) -> None:
+        """Puts a finished node into its parent: as an item, as a key, or as the value of the waiting key."""
+        children = parent.children
+        assert children is not None
+        if isinstance(parent.data, list):
+            children[len(parent.data)] = (None, None, node)
+            parent.data.append(node.data)
+            return
+        waiting, start, end = keys[-1]
+        if start is None:
+            key = node.data
+            if not isinstance(key, str):
+                shown = self.file.lines[node.start.line][node.start.column :][:20].split(":")[0]
+                self.report.add(
+                    NOT_A_STRING_KEY, _span(self.file, node.start, node.end), f"the key `{shown}` is not a string"
+                )
+                key = f"\x00{len(children)}"
+            elif key == "<<" and not getattr(event, "style", None):
+                self._refuse(ANCHOR, event, "the merge key `<<`")
+            elif key in children:
+                first = _span(self.file, *children[key][:2])
+                self.report.add(
+                    DUPLICATE_KEY,
+                    _span(self.file, node.start, node.end),
+                    f"the key `{key}` stands twice, in lines {first.line} and {node.start.line + 1}",
+                    notes=[Note(f"`{key}` is declared here first", first)],
+                )
+            keys[-1] = (key, node.start, node.end)
+            return
+        keys[-1] = (None, None, None)
+        assert waiting is not None
+        children[waiting] = (start, end, node)
+        parent.data[waiting] = node.data
+
+    def _scalar(self, event: Event) -> _Node:
+        if isinstance(event, AliasEvent):
+            return _Node(None, event.start_mark, event.end_mark)
+        assert isinstance(event, ScalarEvent)
+        text: str = event.value
+        if not event.style:
+            return _Node(self._plain(text, event), event.start_mark, event.end_mark)
+        self._check_text(text, event)
+        return _Node(text, event.start_mark, event.end_mark)
+
+    def _plain(self, text: str, event: Event) -> Any:
+        """A plain scalar's value by the core schema (YAML 1.2.2, 10.3.2)."""
+        if text in _NULL:
+            return None
+        if text in _BOOL:
+            return _BOOL[text]
+        if text[0] in _NUMERIC_START:
+            integer = _INT.fullmatch(text)
+            if integer or _OCT_HEX.fullmatch(text) or _FLOAT.fullmatch(text):
+                return self._number(text, bool(integer), event)
+            if _NOT_FINITE.fullmatch(text):
+                self._refuse(NUMBER, event, f"`{text}` has no JSON form")
+                return None
+        self._check_text(text, event)
+        return text
+
+    def _number(self, text: str, integer: bool, event: Event) -> Any:
+        if len(text) > MAX_NUMBER_LENGTH:
+            self._refuse(NUMBER, event, f"a number of {len(text)} characters")
+            return None
+        if integer:
+            return int(text)
+        if text.startswith(("0o", "0x")):
+            return int(text, 0)
+        value = float(text)
+        if value in (float("inf"), float("-inf")):
+            self._refuse(NUMBER, event, f"`{text}` is too large for a number")
+            return None
+        return value
+
+    def _check_text(self, text: str, event: Event) -> None:
+        if text.isascii() and (text.isprintable() or not _HIDDEN.search(text)):
+            return
+        hidden = _HIDDEN.search(text)
+        if hidden:
+            name = unicodedata.name(hidden[0], "a control character").lower()
+            self._refuse(HIDDEN_CHARACTER, event, f"the text holds U+{ord(hidden[0]):04X}, {name}")
+        elif not unicodedata.is_normalized("NFC", text):
+            self._refuse(NOT_NFC, event, "the text is not in normalisation form C")
+
+    def _check_properties(self, event: Event) -> None:
+        """Anchors, aliases and tags."""
+        if isinstance(event, AliasEvent):
+            self._refuse(ANCHOR, event, f"the alias `*{event.anchor}`")
+            return
+        anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
+        if anchor:
+            self._refuse(ANCHOR, event, f"the anchor `&{anchor}`")
+        if tag is not None:
+            self._refuse(TAG, event, f"the tag `{str(tag)[:60]}`")
+
+    def _count(self, event: Event, depth: int) -> None:
+        self.nodes += 1
+        if depth >= MAX_DEPTH:
+            self._refuse(TOO_DEEP, event, f"nested more than {MAX_DEPTH} levels deep")
+            raise _TooMuch
+        if self.nodes > MAX_NODES:
+            self._refuse(TOO_DEEP, event, f"more than {MAX_NODES:,} values")
+            raise _TooMuch
+
+    def _refuse(self, rule: Rule, event: Event, message: str) -> None:
+        self.report.add(rule, _span(self.file, event.start_mark, event.end_mark), message)
+
+    def _syntax(self, error: yaml.MarkedYAMLError) -> None:
+        mark, context = error.problem_mark or error.context_mark, error.context_mark
+        if mark and context and not "".join(self.file.lines[mark.line :]).strip():
+            mark = context  # The file ended too early: what was left open says more than the end.
+        line = min(mark.line if mark else 0, max(0, len(self.file.lines) - 1))
+        column = mark.column if mark else 0
+        text = self.file.lines[line]
+        if column >= len(text.rstrip()) and text.strip():
+            column = max(0, len(text.rstrip()) - 1)
+        notes = []
+        if error.context and error.context_mark and error.context_mark.line != line:
+            at = self.file.span(error.context_mark.line + 1, error.context_mark.column + 1)
+            notes = [Note(error.context, at)]
+        problem = (error.problem or error.context or "unexpected end").replace("'", "`")
+        self.report.add(SYNTAX, self.file.span(line + 1, column + 1, 1), problem, notes)
+
+    def _control_character(self, text: str, error: yaml.reader.ReaderError) -> None:
+        position = min(error.position, max(0, len(text) - 1))
+        line = text.count("\n", 0, position) + 1
+        column = position - text.rfind("\n", 0, position)
+        code = error.character if isinstance(error.character, int) else ord(error.character[0])
+        self.report.add(ENCODING, self.file.span(line, column, 1), f"the control character U+{code:04X}")

@@ -1,0 +1,84 @@
+"""The compiler on one screen: each phase is a function from one frozen value to the next.
+
+load -> parse -> validate -> link -> check -> emit -> verify -> write
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stoa_compiler import __version__
+from stoa_compiler.checks import check
+from stoa_compiler.diagnostics import Report
+from stoa_compiler.graph import Graph
+from stoa_compiler.link import link
+from stoa_compiler.load import Source, load
+from stoa_compiler.parse import parse
+from stoa_compiler.target import Artifact, Target
+from stoa_compiler.targets import TARGETS
+from stoa_compiler.validate import validate
+from stoa_schemas import bundle
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A source that was read, and its graph where it has one."""
+
+    source: Source
+    graph: Graph | None
+    """None where there is no sound platform document; there is then at least one error."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One environment's files, in memory."""
+
+    files: Mapping[str, Artifact]
+    """Every file by path, `bundle.json` included."""
+    digest: str | None
+    """The runtime manifest's digest; None where the target `mcp` is not rendered."""
+
+
+def read(root: Path, report: Report, jobs: int = 1) -> Checked:
+    """The source's graph with every finding of the phases before the first output."""
+    source = load(root, report)
+    documents = parse(source.placed, report, jobs)
+    models = validate(documents, report)
+    graph = link(source, models, report)
+    if graph is not None:
+        check(graph, report)
+    return Checked(source, graph)
+
+
+def render(graph: Graph, environment: str, report: Report) -> Bundle:
+    """The environment's bundle, each target's artifacts verified; raises `Stop` when one does not hold."""
+    files: dict[str, Artifact] = {}
+    for target in targets_of(graph, environment):
+        carried = {p: a for p, a in files.items() if p.split("/")[0] in target.carries}
+        emitted = {a.path: a for a in target.emit(graph, environment, carried)}
+        target.verify(graph, environment, {**carried, **emitted}, report)
+        files.update(emitted)
+    report.stop_if_errors()
+    return seal(graph, environment, files)
+
+
+def targets_of(graph: Graph, environment: str) -> list[Target]:
+    """The targets that the environment declares, in the order in which they are emitted."""
+    declared = graph.environment(environment).targets
+    return [t for t in TARGETS if t.name in declared]
+
+
+def seal(graph: Graph, environment: str, files: Mapping[str, Artifact]) -> Bundle:
+    """The files with `bundle.json`, which lists each with its digest."""
+    manifest = files.get(bundle.RUNTIME_MANIFEST)
+    digest = bundle.sha256(manifest.content) if manifest else None
+    listing = bundle.Bundle(
+        compiler=__version__,
+        platform=graph.name,
+        environment=environment,
+        development=graph.environment(environment).development,
+        digest=digest,
+        artifacts=[files[path].listing for path in sorted(files)],
+    )
+    sealed = Artifact(bundle.BUNDLE_FILE, "application/json", listing.encode(), (graph.origin,))
+    return Bundle({**files, bundle.BUNDLE_FILE: sealed}, digest)

@@ -1,0 +1,338 @@
+"""The target `mcp`: what the runtime serves. A platform index, one catalog per tenant, and their manifest."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from stoa_compiler.access import matches
+from stoa_compiler.diagnostics import Report, Rule
+from stoa_compiler.graph import ConsumerNode, ContractNode, Graph, OperationNode, Origin, PlanNode, TenantNode
+from stoa_compiler.operations import legacy_output_schema
+from stoa_compiler.target import Artifact, Artifacts, Target
+from stoa_schemas import bundle
+from stoa_schemas.base import milliseconds
+from stoa_schemas.documents.access import PERMISSION_FOR
+
+TABLE_DIFFERS = Rule(
+    code="STOA601",
+    title="the rendered access is not the declared one",
+    why="List and call both read this table: what it says is what is enforced.",
+    help="This is a mistake of the compiler. Nothing was written; please report it.",
+)
+CROSSED = Rule(
+    code="STOA602",
+    title="a tenant's role reaches another tenant's tool",
+    why="Only platform roles cross tenants.",
+    help="This is a mistake of the compiler. Nothing was written; please report it.",
+)
+UNAPPROVED = Rule(
+    code="STOA603",
+    title="a destructive tool without approval",
+    why="What cannot be undone needs a second person.",
+    help="Let the classification's `approval` hold `destructive`, or the operation ask for it.",
+)
+DIGEST_DIFFERS = Rule(
+    code="STOA604",
+    title="a rendered file is not what the manifest names",
+    why="The runtime loads only what the digest covers.",
+    help="This is a mistake of the compiler. Nothing was written; please report it.",
+)
+SHAPE = Rule(
+    code="STOA605",
+    title="a rendered tool is not what was declared",
+    why="Name, schemas and request must be those of the contract.",
+    help="This is a mistake of the compiler. Nothing was written; please report it.",
+)
+
+RULES = (TABLE_DIFFERS, CROSSED, UNAPPROVED, DIGEST_DIFFERS, SHAPE)
+
+_JSON = "application/json"
+_ALGORITHMS = ["ES256", "EdDSA", "RS256"]
+_SPANS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifact]:
+    """The runtime's files for one environment, sorted by path."""
+    declared = graph.environment(environment)
+    tenants = graph.tenants_in(environment)
+    files = [
+        _artifact(bundle.PLATFORM_INDEX, _index(graph, environment, tenants), (graph.origin,)),
+        *(
+            _artifact(_catalog_path(t.name), _catalog(t, environment, declared.limit_factor), _origins(t))
+            for t in tenants
+        ),
+    ]
+    if declared.development:
+        files.append(_artifact(bundle.DEVELOPMENT, _development(graph, tenants), (graph.origin,)))
+    files.sort(key=lambda a: a.path)
+    manifest = bundle.RuntimeManifest(
+        platform=graph.name,
+        environment=environment,
+        development=declared.development,
+        files=[a.listing for a in files],
+    )
+    return sorted([*files, _artifact(bundle.RUNTIME_MANIFEST, manifest, (graph.origin,))], key=lambda a: a.path)
+
+
+def _artifact(path: str, part: bundle.Part, origins: tuple[Origin, ...]) -> Artifact:
+    return Artifact(path, _JSON, part.encode(), origins)
+
+
+def _catalog_path(tenant: str) -> str:
+    return f"mcp/tenants/{tenant}.json"
+
+
+def _origins(tenant: TenantNode) -> tuple[Origin, ...]:
+    return (
+        tenant.origin,
+        *(c.origin for c in tenant.contracts),
+        *(c.origin for c in tenant.consumers),
+        *(p.origin for p in tenant.plans),
+    )
+
+
+def _index(graph: Graph, environment: str, tenants: Sequence[TenantNode]) -> bundle.PlatformIndex:
+    spec = graph.platform.spec
+    declared = graph.environment(environment)
+    mcp_url = f"{declared.gateway.rstrip('/')}/mcp"
+    return bundle.PlatformIndex(
+        name=graph.name,
+        display_name=spec.display_name,
+        domain=spec.domain,
+        environment=environment,
+        mcp_url=mcp_url,
+        token=bundle.TokenRules(
+            issuer=declared.issuer,
+            audience=mcp_url,
+            jwks_url=f"{declared.issuer.rstrip('/')}/protocol/openid-connect/certs",
+            algorithms=_ALGORITHMS,
+            scopes=[bundle.MCP_SCOPE],
+        ),
+        roles={
+            name: bundle.RoleEntry(scope=role.scope, permissions=sorted(set(role.permissions)))
+            for name, role in sorted(spec.roles.items())
+        },
+        clients=sorted(spec.identity.clients),
+        backend_networks=sorted(set(declared.backend_networks)),
+        approval_expiry_ms=milliseconds(spec.defaults.approval_expiry),
+        tenants=[
+            bundle.TenantEntry(name=t.name, display_name=t.declared.spec.display_name, catalog=_catalog_path(t.name))
+            for t in tenants
+        ],
+    )
+
+
+def _catalog(tenant: TenantNode, environment: str, factor: float) -> bundle.Catalog:
+    spec = tenant.declared.spec
+    exposed = [c for c in tenant.contracts if c.exposed]
+    wire = {o.tool_id: o.wire_name for o in tenant.operations}
+    return bundle.Catalog(
+        tenant=tenant.name,
+        display_name=spec.display_name,
+        description=spec.description,
+        tier=spec.tier,
+        contact=spec.contact,
+        rate=_rate(tenant.rate, factor),
+        contracts=[_contract(c, environment) for c in exposed],
+        tools=sorted((_tool(c, o, factor) for c in exposed for o in c.operations if o.exposed), key=lambda t: t.name),
+        access={role: sorted(wire[i] for i in ids) for role, ids in sorted(tenant.access.items()) if ids},
+        consumers=[_consumer(c) for c in sorted(tenant.consumers, key=lambda c: c.client_id)],
+        plans={p.name: _plan(p, factor) for p in tenant.plans},
+    )
+
+
+def _rate(rate: str, factor: float, concurrency: int | None = None) -> bundle.RateLimit:
+    calls, _, span = rate.partition("/")
+    return bundle.RateLimit(calls=int(calls) * factor, seconds=_SPANS[span], concurrency=concurrency)
+
+
+def _contract(contract: ContractNode, environment: str) -> bundle.ContractEntry:
+    spec = contract.declared.spec
+    return bundle.ContractEntry(
+        name=contract.name,
+        display_name=spec.display_name,
+        description=spec.description,
+        version=spec.version,
+        classification=spec.classification,
+        status=spec.status,
+        owner=spec.owner,
+        policies=list(contract.policies),
+        source_digest=f"sha256:{spec.source.sha256}" if spec.source else None,
+        backend=contract.backends[environment],
+    )
+
+
+def _tool(contract: ContractNode, operation: OperationNode, factor: float) -> bundle.Tool:
+    declared = operation.declared
+    annotations = bundle.Annotations(
+        title=operation.title,
+        read_only_hint=declared.side_effects in ("none", "read"),
+        destructive_hint=declared.side_effects == "destructive",
+        idempotent_hint=operation.request.method not in ("POST", "PATCH"),
+        open_world_hint=True,
+    )
+    output = operation.output_schema
+    seen: dict[str, Any] = {
+        "name": operation.wire_name,
+        "title": operation.title,
+        "description": operation.description,
+        "inputSchema": operation.input_schema,
+        "outputSchema": output,
+        "annotations": annotations.model_dump(by_alias=True),
+    }
+    return bundle.Tool(
+        id=operation.tool_id,
+        name=operation.wire_name,
+        contract=contract.name,
+        title=operation.title,
+        description=operation.description,
+        input_schema=dict(operation.input_schema),
+        output_schema=dict(output) if output is not None else None,
+        legacy_output_schema=legacy_output_schema(output) if output is not None and operation.answer.wrap else None,
+        annotations=annotations,
+        side_effects=declared.side_effects,
+        approval=operation.approval,
+        rate=_rate(operation.rate, factor, operation.concurrency),
+        request=operation.request,
+        answer=operation.answer,
+        examples=list(operation.examples),
+        digest=bundle.sha256(bundle.canonical(seen)),
+    )
+
+
+def _consumer(consumer: ConsumerNode) -> bundle.ConsumerEntry:
+    active = [s for s in consumer.subscriptions if s.declared.spec.status == "active"]
+    return bundle.ConsumerEntry(
+        client_id=consumer.client_id,
+        display_name=consumer.declared.spec.display_name,
+        actors=sorted(f"{a.kind}:{a.name}" for a in consumer.declared.spec.actors),
+        subscriptions=[
+            bundle.SubscriptionEntry(
+                name=s.name,
+                contract=s.declared.spec.contract,
+                plan=s.declared.spec.plan,
+                expires=s.declared.spec.expires,
+            )
+            for s in active
+        ],
+    )
+
+
+def _plan(plan: PlanNode, factor: float) -> bundle.PlanEntry:
+    spec = plan.declared.spec
+    return bundle.PlanEntry(
+        rate=_rate(spec.rate, factor),
+        burst=spec.burst,
+        quota_calls=spec.quota.calls * factor if spec.quota else None,
+        quota_per=spec.quota.per if spec.quota else None,
+    )
+
+
+def _development(graph: Graph, tenants: Sequence[TenantNode]) -> bundle.Development:
+    people = [*graph.people, *(p for t in tenants for p in t.people)]
+    clients = [
+        bundle.DevelopmentClient(client_id=name, redirect_uris=sorted(client.redirect_uris))
+        for name, client in graph.platform.spec.identity.clients.items()
+    ]
+    for tenant in tenants:
+        clients.extend(
+            bundle.DevelopmentClient(
+                client_id=c.client_id,
+                redirect_uris=sorted(c.declared.spec.redirect_uris),
+                tenant=tenant.name,
+                roles=sorted(c.declared.spec.roles),
+            )
+            for c in tenant.consumers
+        )
+    return bundle.Development(
+        people=[
+            bundle.DevelopmentPerson(
+                username=p.username,
+                display_name=f"{p.first_name} {p.last_name}",
+                email=p.email,
+                tenant=p.tenant,
+                roles=list(p.roles),
+            )
+            for p in sorted(people, key=lambda p: p.username)
+        ],
+        clients=sorted(clients, key=lambda c: c.client_id),
+    )
+
+
+def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report) -> None:
+    """Reads the files back as plain JSON and rebuilds who may call what from the grants alone."""
+    at = graph.origin.document.span()
+    manifest = orjson.loads(artifacts[bundle.RUNTIME_MANIFEST].content)
+    named = {f["path"]: f["sha256"] for f in manifest["files"]}
+    found = {p: bundle.sha256(a.content) for p, a in artifacts.items() if p != bundle.RUNTIME_MANIFEST}
+    for path in sorted(named.keys() ^ found.keys() | {p for p in named.keys() & found.keys() if named[p] != found[p]}):
+        report.add(DIGEST_DIFFERS, at, f"`{path}` is not what the manifest names")
+    for tenant in graph.tenants_in(environment):
+        content = artifacts.get(_catalog_path(tenant.name))
+        if content is None:
+            report.add(TABLE_DIFFERS, tenant.origin.document.span(), f"`{tenant.name}` has no catalog")
+            continue
+        _verify_catalog(graph, tenant, orjson.loads(content.content), report)
+
+
+def _verify_catalog(graph: Graph, tenant: TenantNode, catalog: Mapping[str, Any], report: Report) -> None:
+    span = tenant.origin.document.span()
+    tools = {t["name"]: t for t in catalog["tools"]}
+    rendered = {(role, tools[n]["id"]) for role, names in catalog["access"].items() for n in names if n in tools}
+    unknown = [n for names in catalog["access"].values() for n in names if n not in tools]
+    for name in unknown:
+        report.add(TABLE_DIFFERS, span, f"the access table names `{name}`, which is no tool")
+    declared = set(_declared_access(graph, tenant))
+    for role, tool in sorted(rendered - declared):
+        report.add(TABLE_DIFFERS, span, f"`{role}` may call `{tool}`, which no grant gives")
+    for role, tool in sorted(declared - rendered):
+        report.add(TABLE_DIFFERS, span, f"`{role}` may not call `{tool}`, which a grant gives")
+    for tool in catalog["tools"]:
+        if tool["id"].split(":")[0] != tenant.name or catalog["tenant"] != tenant.name:
+            report.add(CROSSED, span, f"the catalog of `{tenant.name}` holds `{tool['id']}`")
+        operation = _operation(tenant, tool["id"])
+        if operation is None or operation.declared.side_effects != tool["sideEffects"]:
+            report.add(SHAPE, span, f"`{tool['id']}` is not declared so")
+            continue
+        where = operation.origin.document.span(operation.origin.loc, "key")
+        if tool["sideEffects"] == "destructive" and not tool["approval"]:
+            report.add(UNAPPROVED, where, f"`{tool['id']}` is destructive and needs nobody's approval")
+        if tool["inputSchema"].get("type") != "object" or tool["inputSchema"].get("additionalProperties") is not False:
+            report.add(SHAPE, where, f"the input of `{tool['id']}` is not a closed object")
+        placed = set(tool["request"]["arguments"]) | {(tool["request"].get("body") or {}).get("argument")}
+        for argument in tool["inputSchema"].get("properties", {}):
+            if argument not in placed:
+                report.add(SHAPE, where, f"`{argument}` of `{tool['id']}` goes nowhere")
+
+
+def _declared_access(graph: Graph, tenant: TenantNode) -> Iterator[tuple[str, str]]:
+    """(role, tool) pairs straight from the documents, by other code than what the catalog was made with."""
+    roles = graph.platform.spec.roles
+    grants = [
+        *((g, False) for g in tenant.declared.spec.grants),
+        *((g, True) for g in graph.platform.spec.grants),
+    ]
+    for contract in tenant.contracts:
+        spec = contract.declared.spec
+        for name, operation in spec.operations.items():
+            if spec.status == "draft" or not operation.agents or "mcp" not in operation.protocols:
+                continue
+            tool = f"{tenant.name}:{contract.name}:{name}"
+            for role, declared in roles.items():
+                effects = {
+                    g.effect
+                    for g, crosses in grants
+                    if g.role == role
+                    and (declared.scope == "platform") == crosses
+                    and any(matches(p, tool) for p in g.tools)
+                }
+                if effects == {"allow"} and PERMISSION_FOR[operation.side_effects] in declared.permissions:
+                    yield role, tool
+
+
+def _operation(tenant: TenantNode, tool_id: str) -> OperationNode | None:
+    return next((o for o in tenant.operations if o.tool_id == tool_id), None)
+
+
+TARGET = Target(name="mcp", emit=emit, verify=verify, rules=RULES)

@@ -1,0 +1,391 @@
+"""Validate: each document against its kind's model, closed at every level."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
+from stoa_compiler.load import Placed
+from stoa_compiler.source import Document, Loc
+from stoa_schemas.base import API_VERSION
+from stoa_schemas.documents import KINDS, AnyDocument
+
+UNKNOWN_KEY = Rule(
+    code="STOA201",
+    title="the key is not known",
+    why="A key that nothing reads would be declared and never enforced.",
+    help="Remove the key, or use one that is known here.",
+)
+MISSING_KEY = Rule(
+    code="STOA202",
+    title="a key is missing",
+    why="Without it the document does not say enough to be enforced.",
+    help="Add the key.",
+)
+WRONG_TYPE = Rule(
+    code="STOA203",
+    title="the value is of another type",
+    why="Values are never converted: what is written is what is meant.",
+    help="Write a value of the type that is asked for; text that looks like a number needs quotes.",
+)
+NOT_A_CHOICE = Rule(
+    code="STOA204",
+    title="the value is none of those that are possible",
+    why="The key takes a fixed set of values; another would mean nothing to what reads it.",
+    help="Use one of the values listed.",
+)
+MALFORMED = Rule(
+    code="STOA205",
+    title="the value is not well formed",
+    why="Names, versions, URLs, durations and references have one form each, so that every reader takes them alike.",
+    help="Write the value in the form that is described.",
+)
+OUT_OF_BOUNDS = Rule(
+    code="STOA206",
+    title="too small, too large, too short or too long",
+    why="Bounds keep one tenant's document from costing all others.",
+    help="Stay within the bounds.",
+)
+WRONG_KIND = Rule(
+    code="STOA207",
+    title="`apiVersion` or `kind` is not what lies here",
+    why="What a document is follows from where it lies, and must agree with what it says.",
+    help="Correct the line, or move the file.",
+)
+WRONG_NAME = Rule(
+    code="STOA208",
+    title="`metadata` disagrees with the path",
+    why="A document copied from elsewhere could speak in another's name: identity comes from the path.",
+    help="Correct `metadata`, or move the file.",
+)
+NULL = Rule(
+    code="STOA209",
+    title="the key has no value",
+    why="Left out means «not managed here», an empty list means «none»; null would mean either.",
+    help="Remove the key, or give it a value.",
+)
+PLACEHOLDER = Rule(
+    code="STOA210",
+    title="placeholder syntax in text",
+    why="`${...}`, `{{...}}` and `$(...)` are filled in by Keycloak, Helm, Vault and shells: text that a tenant writes "
+    "must never be one.",
+    help="Write the text without the placeholder.",
+)
+
+RULES = (
+    UNKNOWN_KEY,
+    MISSING_KEY,
+    WRONG_TYPE,
+    NOT_A_CHOICE,
+    MALFORMED,
+    OUT_OF_BOUNDS,
+    WRONG_KIND,
+    WRONG_NAME,
+    NULL,
+    PLACEHOLDER,
+)
+
+_FREE_FORM = frozenset({"input", "output", "examples"})
+"""Keys of an operation below which the author's own schemas and values stand."""
+_PLACEHOLDERS = ("${", "{{", "$(")
+
+
+@dataclass(frozen=True)
+class Valid:
+    """A document that fits its kind's model."""
+
+    place: Placed
+    document: Document
+    value: AnyDocument
+
+
+def validate(parsed: Iterable[tuple[Placed, Document]], report: Report) -> list[Valid]:
+    """The documents that fit their models; what does not is reported, every mistake of it."""
+    valid = []
+    for place, document in parsed:
+        value = validate_document(place, document, report)
+        if value is not None:
+            valid.append(Valid(place, document, value))
+    return valid
+
+
+def validate_document(place: Placed, document: Document, report: Report) -> AnyDocument | None:
+    """The typed document, or None with at least one finding."""
+    before = report.errors
+    if not isinstance(document.data, dict):
+        report.add(WRONG_TYPE, document.span(), f"a document is a mapping, not {_type_name(document.data)}")
+        return None
+    if not _check_header(place, document, report):
+        return None
+    for loc, text in _texts(document.data, ()):
+        if text is None:
+            report.add(NULL, document.span(loc, "key"), f"`{_key(loc)}` has no value")
+        elif any(p in text for p in _PLACEHOLDERS):
+            found = next(p for p in _PLACEHOLDERS if p in text)
+            report.add(PLACEHOLDER, document.span(loc), f"`{_key(loc)}` holds the placeholder syntax `{found}`")
+    model = KINDS[place.kind]
+    value: AnyDocument | None = None
+    try:
+        value = model.model_validate(document.data)
+    except ValidationError as error:
+        described = _Described(document, _schema(place.kind), report)
+        for details in error.errors(include_url=False):
+            described.explain(details)
+    _check_identity(place, document, report)
+    return value if report.errors == before else None
+
+
+def _check_header(place: Placed, document: Document, report: Report) -> bool:
+    """Whether `apiVersion` and `kind` are those of the place; what else is wrong would only be noise."""
+    fine = True
+    for key, wanted in (("apiVersion", API_VERSION), ("kind", place.kind)):
+        found = document.data.get(key)
+        if found is None:
+            report.add(MISSING_KEY, document.span((), "value"), f"`{key}` is missing", help=f"Add `{key}: {wanted}`.")
+            fine = False
+        elif found != wanted:
+            report.add(
+                WRONG_KIND,
+                document.span((key,)),
+                f"`{key}` is `{found}`, but `{place.file.path}` holds `{wanted}`",
+                help=f"Write `{key}: {wanted}`, or move the file to where `{found}` lies.",
+            )
+            fine = False
+    return fine
+
+
+def _check_identity(place: Placed, document: Document, report: Report) -> None:
+    metadata = document.data.get("metadata")
+    if not isinstance(metadata, dict):
+        return
+    for key, wanted in (("name", place.name), ("tenant", place.tenant)):
+        if key == "name" and place.kind == "Platform":
+            continue
+        if key == "tenant" and place.kind in ("Platform", "Tenant"):
+            continue
+        found = metadata.get(key)
+        if isinstance(found, str) and found != wanted:
+            report.add(
+                WRONG_NAME,
+                document.span(("metadata", key)),
+                f"`{key}` is `{found}`, but the path says `{wanted}`",
+                help=f"Write `{key}: {wanted}`, or move the file.",
+            )
+
+
+def _texts(data: Any, loc: Loc) -> Iterator[tuple[Loc, str | None]]:
+    """Every string and null outside the author's own schemas and values."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            if len(loc) == 3 and loc[:2] == ("spec", "operations") and key in _FREE_FORM:
+                continue
+            yield from _texts(value, (*loc, key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from _texts(value, (*loc, index))
+    elif data is None or isinstance(data, str):
+        yield loc, data
+
+
+@cache
+def _schema(kind: str) -> dict[str, Any]:
+    """The kind's JSON Schema, for the words of messages."""
+    return KINDS[kind].model_json_schema(by_alias=True)
+
+
+@dataclass(frozen=True)
+class _Described:
+    """Turns pydantic's errors into findings at the author's own words."""
+
+    document: Document
+    schema: dict[str, Any]
+    report: Report
+
+    def explain(self, error: ErrorDetails) -> None:
+        """Adds the finding for one error."""
+        loc, in_key = self._real(error["loc"])
+        kind, context = error["type"], error.get("ctx", {})
+        name = _key(loc)
+        if kind == "extra_forbidden":
+            self._unknown(loc)
+        elif kind == "missing":
+            parent = loc[:-1]
+            at = self.document.span(parent, "key") if parent else self.document.span()
+            where = f" in `{_key(parent)}`" if parent else ""
+            self._add(MISSING_KEY, at, loc, f"`{name}` is missing{where}", help=f"Add `{name}:`.")
+        elif kind in ("literal_error", "enum", "union_tag_invalid"):
+            self._choice(loc, error, in_key)
+        elif kind in ("union_tag_not_found",):
+            self._add(
+                MISSING_KEY,
+                self.document.span(loc, "key"),
+                loc,
+                f"`type` is missing in `{name}`",
+                help="Add `type: bearer`, `header` or `basic`.",
+            )
+        elif kind == "string_pattern_mismatch":
+            shown = loc[-1] if in_key else error["input"]
+            at = self.document.span(loc, "key" if in_key else "value")
+            self._add(MALFORMED, at, loc, f"`{str(shown)[:80]}` is not well formed", in_key=in_key)
+        elif kind.endswith(("too_short", "too_long", "_than", "_than_equal")):
+            unit = "characters" if kind.startswith("string") else "entries"
+            bound = {
+                "string_too_short": f"shorter than {context.get('min_length')} {unit}",
+                "string_too_long": f"longer than {context.get('max_length')} {unit}",
+                "too_short": f"fewer than {context.get('min_length')} {unit}",
+                "too_long": f"more than {context.get('max_length')} {unit}",
+                "greater_than": f"not greater than {context.get('gt')}",
+                "greater_than_equal": f"less than {context.get('ge')}",
+                "less_than": f"not less than {context.get('lt')}",
+                "less_than_equal": f"greater than {context.get('le')}",
+            }.get(kind, "out of bounds")
+            self._add(OUT_OF_BOUNDS, self.document.span(loc), loc, f"`{name}` is {bound}")
+        else:
+            if error["input"] is None and self._null_was_reported(loc):
+                return
+            wanted = {
+                "string_type": "a string",
+                "int_type": "a whole number",
+                "int_from_float": "a whole number",
+                "float_type": "a number",
+                "bool_type": "true or false",
+                "list_type": "a list",
+                "dict_type": "a mapping",
+                "model_type": "a mapping",
+                "model_attributes_type": "a mapping",
+                "finite_number": "a finite number",
+            }.get(kind, "something else")
+            quoted = f'Put it in quotes: `{name}: "{error["input"]}"`.'
+            is_number = wanted == "a string" and type(error["input"]) in (int, float)
+            self._add(
+                WRONG_TYPE,
+                self.document.span(loc),
+                loc,
+                f"`{name}` must be {wanted}, not {_type_name(error['input'])}",
+                help=quoted if is_number else "",
+            )
+
+    def _null_was_reported(self, loc: Loc) -> bool:
+        return not (len(loc) > 3 and loc[:2] == ("spec", "operations") and loc[3] in _FREE_FORM)
+
+    def _add(self, rule: Rule, span: Any, loc: Loc, message: str, help: str = "", in_key: bool = False) -> None:
+        described = self._at(loc[:-1] if in_key else loc).get("description")
+        notes = [Note(f"`{_key(loc)}`: {described}")] if described and loc and not in_key else []
+        if in_key and described:
+            notes = [Note(f"keys of `{_key(loc[:-1])}`: {described}")]
+        self.report.add(rule, span, message, notes, help)
+
+    def _unknown(self, loc: Loc) -> None:
+        known = sorted(self._at(loc[:-1]).get("properties", {}))
+        key = str(loc[-1])
+        close = nearest(key, known)
+        self.report.add(
+            UNKNOWN_KEY,
+            self.document.span(loc, "key"),
+            f"the key `{key}` is not known" + (f" in `{_key(loc[:-1])}`" if len(loc) > 1 else ""),
+            notes=[Note(f"known here: {listed(known, 30)}")] if known else [],
+            help=f"Did you mean `{close}`?" if close else "",
+        )
+
+    def _choice(self, loc: Loc, error: ErrorDetails, in_key: bool) -> None:
+        if error["input"] is None:
+            return
+        found = loc[-1] if in_key else error["input"]
+        if error["type"] == "union_tag_invalid":
+            loc = (*loc, "type")
+            found = error["ctx"]["tag"]
+            allowed = [t.strip("' ") for t in str(error["ctx"]["expected_tags"]).split(",")]
+        else:
+            node = self._at(loc[:-1]).get("propertyNames", {}) if in_key else self._at(loc)
+            node = self._deref(node)
+            allowed = [str(c) for c in node.get("enum", [node["const"]] if "const" in node else [])]
+        close = nearest(str(found), allowed)
+        where = f"`{_key(loc[:-1] if in_key else loc)}`"
+        self.report.add(
+            NOT_A_CHOICE,
+            self.document.span(loc, "key" if in_key else "value"),
+            f"`{str(found)[:80]}` is not possible for {where}",
+            notes=[Note(f"possible: {listed(allowed, 20)}")] if allowed else [],
+            help=f"Did you mean `{close}`?" if close else "",
+        )
+
+    def _real(self, loc: Sequence[str | int]) -> tuple[Loc, bool]:
+        """The part of pydantic's path that exists in the document, and whether its end is a key.
+
+        Unions put their tags into the path; a bad key of a mapping ends with `[key]`.
+        """
+        in_key = bool(loc) and loc[-1] == "[key]"
+        steps = list(loc[:-1] if in_key else loc)
+        real: list[str | int] = []
+        data = self.document.data
+        for index, step in enumerate(steps):
+            inside = (isinstance(data, Mapping) and step in data) or (
+                isinstance(data, list) and isinstance(step, int) and step < len(data)
+            )
+            if inside:
+                data = data[step]
+                real.append(step)
+            elif index == len(steps) - 1:
+                real.append(step)
+        return tuple(real), in_key
+
+    def _at(self, loc: Loc) -> dict[str, Any]:
+        """The JSON Schema that holds at `loc`."""
+        node = self._deref(self.schema)
+        data = self.document.data
+        for step in loc:
+            described = {k: v for k, v in node.items() if k == "description"} if step not in node else {}
+            if "oneOf" in node and "discriminator" in node and isinstance(data, Mapping):
+                tag = node["discriminator"]["mapping"].get(data.get("type"))
+                node = self._deref({"$ref": tag}) if tag else {}
+            if isinstance(step, int):
+                node = node.get("items", {})
+            else:
+                node = node.get("properties", {}).get(step) or node.get("additionalProperties") or {}
+                if not node:
+                    return described
+            node = self._deref(node if isinstance(node, dict) else {})
+            try:
+                data = data[step]
+            except (KeyError, IndexError, TypeError):
+                data = None
+        return node
+
+    def _deref(self, node: dict[str, Any]) -> dict[str, Any]:
+        """`node` with its reference, or the only branch that is not null, taken in; its own words win."""
+        for branch in node.get("anyOf", []):
+            if branch.get("type") != "null":
+                return self._deref({**branch, **{k: v for k, v in node.items() if k == "description"}})
+        if "$ref" in node:
+            target = self.schema["$defs"][node["$ref"].rpartition("/")[2]]
+            return self._deref({**target, **{k: v for k, v in node.items() if k != "$ref"}})
+        return node
+
+
+def _key(loc: Loc) -> str:
+    """How a place is named in a message: its last key, with the index of a list's item."""
+    if not loc:
+        return "the document"
+    if isinstance(loc[-1], int):
+        return f"{_key(loc[:-1])}[{loc[-1]}]"
+    return str(loc[-1])
+
+
+def _type_name(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"

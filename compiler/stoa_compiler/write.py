@@ -1,0 +1,93 @@
+"""Write: a bundle's files to disk, whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from stoa_compiler.target import Artifact
+
+MARKER = "bundle.json"
+"""A folder that holds it, or is empty, may be replaced; any other is somebody's work."""
+
+
+class NotABundle(Exception):
+    """The folder to write to holds something else."""
+
+
+def write(files: Mapping[str, Artifact], out: Path) -> bool:
+    """Puts the files into the folder `out`, in place of what was there; False where nothing changed.
+
+    A complete sibling is written and flushed first and then exchanged with `out` in one step, so that a
+    reader, or a crash at any moment, finds the old bundle or the new one. Where the system can't exchange
+    two folders, `out` is missing for the moment between two renames; the old bundle then lies beside it.
+    """
+    out = out.absolute()
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not (out / MARKER).is_file():
+        raise NotABundle(f"`{out}` is not empty and holds no {MARKER}: it is left alone")
+    if _same(files, out):
+        return False
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(out)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
+    try:
+        for path, artifact in files.items():
+            target = staging / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as stream:
+                stream.write(artifact.content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        staging.chmod(0o755)
+        if out.exists():
+            _exchange(staging, out)
+        else:
+            staging.rename(out)
+        _flush_folder(out.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return True
+
+
+def _same(files: Mapping[str, Artifact], out: Path) -> bool:
+    if not out.is_dir():
+        return False
+    here = {p.relative_to(out).as_posix() for p in out.rglob("*") if not p.is_dir()}
+    return here == set(files) and all((out / p).read_bytes() == a.content for p, a in files.items())
+
+
+def _sweep(out: Path) -> None:
+    """Removes what a run that was killed left beside `out`."""
+    for stale in out.parent.glob(f".{out.name}.*.new"):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Swaps two folders: atomically by renameat2 on Linux, else by two renames."""
+    if _renameat2_exchange(new, old):
+        return
+    aside = new.with_name(new.name.removesuffix(".new") + ".old.new")
+    old.rename(aside)
+    new.rename(old)
+    aside.rename(new)
+
+
+def _renameat2_exchange(new: Path, old: Path) -> bool:
+    """Whether the kernel swapped the two in one step (renameat2, RENAME_EXCHANGE)."""
+    import ctypes
+
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    at_working_folder, exchange = -100, 2
+    return bool(renameat2(at_working_folder, os.fsencode(new), at_working_folder, os.fsencode(old), exchange) == 0)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
