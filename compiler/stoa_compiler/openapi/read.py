@@ -1,8 +1,416 @@
-"""Read: bytes into a description. Nothing is fetched, and no input makes it fail but with `DescriptionError`."""
+"""Read: bytes into a description. Nothing is fetched, and no input makes it fail but with `DescriptionError`.
 
-from stoa_compiler.openapi.model import Description
+YAML is read by YAML 1.2's core schema, so that `no`, `017` and dates stay strings; keys are strings, since
+status codes are names. Other people's files have anchors and aliases: they are taken, and what they expand
+to is counted.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import orjson
+import yaml
+from yaml.cyaml import CParser  # type: ignore[attr-defined]
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+from stoa_compiler.openapi.model import Description, DescriptionError, OperationRef, Problem
+from stoa_compiler.openapi.pointer import look_up, pointer
+from stoa_compiler.openapi.swagger import upgrade
+from stoa_compiler.openapi.text import clean, one_line
+
+MAX_BYTES = 20_000_000
+MAX_NODES = 2_000_000
+"""Values, each counted as often as aliases repeat it."""
+MAX_DEPTH = 200
+MAX_NUMBER_LENGTH = 40
+MAX_ID_LENGTH = 256
+"""What `from` in a contract can hold."""
+
+METHODS = ("get", "head", "post", "put", "patch", "delete", "options")
+OTHER_METHODS = ("trace", "query")
+"""Methods that OpenAPI knows and a contract does not."""
+
+_VERSION = re.compile(r"(3\.[012])(\.\d+)?(-[A-Za-z0-9.-]+)?|(2\.0)")
+_NULL = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INT = re.compile(r"[-+]?[0-9]+")
+_OCT_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NUMERIC_START = frozenset("0123456789+-.")
+_STRING_TAG = "tag:yaml.org,2002:str"
 
 
+@lru_cache(maxsize=16)
 def read(content: bytes, name: str) -> Description:
     """The description in `content`, JSON or YAML; equal bytes are read once in a process."""
-    raise NotImplementedError
+    return describe(_parse(content), name)
+
+
+def _parse(content: bytes) -> Any:
+    if len(content) > MAX_BYTES:
+        raise DescriptionError(f"the file has {len(content):,} bytes; at most {MAX_BYTES:,} are taken")
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    if not content.strip():
+        raise DescriptionError("the file is empty", 1, 1)
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        column = error.start - content.rfind(b"\n", 0, error.start)
+        raise DescriptionError(f"byte 0x{content[error.start]:02x} is not UTF-8", line, column) from None
+    if not text.lstrip().startswith(("{", "[")):
+        return _yaml(text)
+    try:
+        return _json(content, text)
+    except orjson.JSONDecodeError as error:
+        # YAML's flow style begins with the same brace. If it is not that either, JSON was meant.
+        try:
+            return _yaml(text)
+        except DescriptionError:
+            raise DescriptionError(f"not well-formed JSON: {error.msg}", error.lineno, error.colno) from None
+
+
+def _json(content: bytes, text: str) -> Any:
+    data = orjson.loads(content)
+    _check_size(data)
+    json.loads(text, object_pairs_hook=_no_duplicates)
+    return data
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        seen: set[str] = set()
+        twice = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
+        raise DescriptionError(f"the key `{one_line(twice, 60)}` stands twice in one object")
+    return mapping
+
+
+def _check_size(data: Any) -> None:
+    """Refuses what is nested too deep or has too many values."""
+    nodes, depth, level = 0, 0, [data]
+    while level:
+        nodes += len(level)
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise DescriptionError(f"nested more than {MAX_DEPTH} levels deep")
+        if nodes > MAX_NODES:
+            raise DescriptionError(f"more than {MAX_NODES:,} values")
+        below: list[Any] = []
+        for node in level:
+            if isinstance(node, dict):
+                below.extend(node.values())
+            elif isinstance(node, list):
+                below.extend(node)
+        level = below
+
+
+@dataclass(slots=True)
+class _Open:
+    """A mapping or sequence that is being read."""
+
+    value: dict[str, Any] | list[Any]
+    anchor: str | None
+    line: int
+    nodes: int = 1
+    key: str | None = None
+    merged: list[Any] | None = None
+    """Values of merge keys, put below the mapping's own keys at its end."""
+
+
+def _yaml(text: str) -> Any:
+    try:
+        parser = CParser(text)
+        try:
+            return _YamlReader(parser).read()
+        finally:
+            parser.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = error.problem or error.context or "it ends too early"
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise DescriptionError(f"not well-formed YAML: {problem}", line, column) from None
+    except yaml.reader.ReaderError as error:
+        code = error.character if isinstance(error.character, int) else ord(error.character[0])
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
+        raise DescriptionError(f"the control character U+{code:04X}", line, column) from None
+
+
+class _YamlReader:
+    """Plain values out of libyaml's events, without recursion: depth is the author's choice."""
+
+    def __init__(self, parser: Any) -> None:
+        self.parser = parser
+        self.anchors: dict[str, tuple[Any, int, int]] = {}
+        """Value, number of nodes, height."""
+        self.stack: list[_Open] = []
+        self.heights: list[int] = []
+        self.nodes = 0
+
+    def read(self) -> Any:
+        root: Any = None
+        documents = 0
+        while (event := self.parser.get_event()) is not None:
+            if isinstance(event, DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    raise self._error("a second document begins here", event)
+            elif isinstance(event, (MappingStartEvent, SequenceStartEvent)):
+                self._open(event)
+            elif isinstance(event, (MappingEndEvent, SequenceEndEvent)):
+                done = self.stack.pop()
+                height = self.heights.pop()
+                if done.merged is not None:
+                    self._merge(done, event)
+                root = self._finish(done.value, done.nodes, height, done.anchor, event)
+            elif isinstance(event, ScalarEvent):
+                root = self._finish(self._scalar(event), 1, 0, event.anchor, event)
+            elif isinstance(event, AliasEvent):
+                if event.anchor not in self.anchors:
+                    raise self._error(
+                        f"the alias `*{event.anchor}` stands inside what it repeats, or has no anchor", event
+                    )
+                value, nodes, height = self.anchors[event.anchor]
+                root = self._finish(value, nodes, height, None, event)
+        return root
+
+    def _open(self, event: Any) -> None:
+        if self.stack and isinstance(self.stack[-1].value, dict) and self.stack[-1].key is None:
+            raise self._error("a key is a list or a mapping", event)
+        if len(self.stack) >= MAX_DEPTH:
+            raise self._error(f"nested more than {MAX_DEPTH} levels deep", event)
+        if event.anchor:
+            self.anchors.pop(event.anchor, None)
+        value: dict[str, Any] | list[Any] = {} if isinstance(event, MappingStartEvent) else []
+        self.stack.append(_Open(value, event.anchor, event.start_mark.line + 1))
+        self.heights.append(1)
+
+    def _finish(self, value: Any, nodes: int, height: int, anchor: str | None, event: Event) -> Any:
+        """Puts a finished value into what encloses it."""
+        if anchor:
+            self.anchors[anchor] = (value, nodes, height)
+        if not self.stack:
+            return value
+        parent = self.stack[-1]
+        if isinstance(parent.value, dict) and parent.key is None:
+            self._key(parent, value, event)
+            return None
+        parent.nodes += nodes
+        self.nodes += nodes if isinstance(event, (AliasEvent, ScalarEvent)) else 1
+        if self.nodes > MAX_NODES:
+            raise self._error(f"more than {MAX_NODES:,} values, aliases expanded", event)
+        if len(self.stack) + height > MAX_DEPTH:
+            raise self._error(f"nested more than {MAX_DEPTH} levels deep, aliases expanded", event)
+        self.heights[-1] = max(self.heights[-1], height + 1)
+        if isinstance(parent.value, list):
+            parent.value.append(value)
+            return None
+        assert parent.key is not None
+        if parent.key == "<<" and parent.merged is not None:
+            parent.merged.append(value)
+        else:
+            parent.value[parent.key] = value
+        parent.key = None
+        return None
+
+    def _key(self, parent: _Open, value: Any, event: Event) -> None:
+        if isinstance(event, ScalarEvent):
+            key = event.value
+            if key == "<<" and not event.style:
+                parent.merged = parent.merged or []
+                parent.key = key
+                return
+        else:
+            key = value
+        if not isinstance(key, str):
+            raise self._error("a key is a list or a mapping", event)
+        assert isinstance(parent.value, dict)
+        if key in parent.value:
+            raise self._error(f"the key `{one_line(key, 60)}` stands twice", event)
+        parent.key = key
+
+    def _merge(self, done: _Open, event: Event) -> None:
+        """The mapping's own keys win over merged ones, and earlier merged ones over later."""
+        assert isinstance(done.value, dict)
+        for value in done.merged or ():
+            for mapping in value if isinstance(value, list) else [value]:
+                if not isinstance(mapping, dict):
+                    raise self._error("a merge key takes mappings only", event)
+                for key, item in mapping.items():
+                    done.value.setdefault(key, item)
+
+    def _scalar(self, event: Any) -> Any:
+        text: str = event.value
+        if event.style or event.tag == _STRING_TAG:
+            return text
+        if text in _NULL:
+            return None
+        if text in _BOOL:
+            return _BOOL[text]
+        if text[0] in _NUMERIC_START:
+            return self._number(text, event)
+        return text
+
+    def _number(self, text: str, event: Event) -> Any:
+        """A number; text that only looks like one, or has no JSON form, stays text."""
+        integer, radix = _INT.fullmatch(text), _OCT_HEX.fullmatch(text)
+        if not integer and not radix and not _FLOAT.fullmatch(text):
+            return text
+        if len(text) > MAX_NUMBER_LENGTH:
+            raise self._error(f"a number of {len(text)} characters", event)
+        value: int | float = int(text, 0) if radix else int(text) if integer else float(text)
+        if isinstance(value, int) and not -(2**63) <= value < 2**64:
+            value = float(value)
+        return text if value in (float("inf"), float("-inf")) else value
+
+    def _error(self, message: str, event: Any) -> DescriptionError:
+        return DescriptionError(message, event.start_mark.line + 1, event.start_mark.column + 1)
+
+
+def describe(data: Any, name: str) -> Description:
+    """The description that plain values hold."""
+    if not isinstance(data, dict):
+        raise DescriptionError("not an OpenAPI description: its root is not a mapping", 1, 1)
+    declared = data.get("openapi", data.get("swagger"))
+    match = _VERSION.fullmatch(str(declared)) if isinstance(declared, (str, float, int)) else None
+    if match is None or bool(match[4]) != ("openapi" not in data):
+        found = "no `openapi` or `swagger` key" if declared is None else f"version `{one_line(str(declared), 40)}`"
+        raise DescriptionError(f"not an OpenAPI description of version 2.0, 3.0, 3.1 or 3.2: {found}", 1, 1)
+    version = match[1] or match[4]
+    document: Mapping[str, Any] = upgrade(data) if version == "2.0" else data
+    info = document.get("info")
+    info = info if isinstance(info, dict) else {}
+    problems: list[Problem] = []
+    found_operations = list(_operations(document, problems))
+    ids: dict[str, list[OperationRef]] = {}
+    for operation in found_operations:
+        if operation.declared_id is not None:
+            ids.setdefault(operation.declared_id, []).append(operation)
+    operations: dict[str, OperationRef] = {}
+    ambiguous = {}
+    for operation in found_operations:
+        declared_id = operation.declared_id
+        if declared_id is not None and len(ids[declared_id]) == 1 and len(declared_id) <= MAX_ID_LENGTH:
+            operations.setdefault(declared_id, operation)
+        else:
+            operations.setdefault(operation.id, operation)
+    for declared_id, several in sorted(ids.items()):
+        if len(several) > 1:
+            instead = tuple(o.id for o in several)
+            ambiguous[declared_id] = instead
+            problems.append(
+                Problem(
+                    several[1].pointer + "/operationId",
+                    f"the operationId `{one_line(declared_id, 80)}` stands {len(several)} times",
+                    f"Make each one unique; until then they are called {', '.join(f'`{i}`' for i in instead[:4])}.",
+                )
+            )
+    final = {
+        key: o
+        if key == o.id
+        else OperationRef(key, o.declared_id, o.method, o.path, o.tags, o.summary, o.deprecated, o.pointer)
+        for key, o in operations.items()
+    }
+    text = info.get("description") or info.get("summary")
+    return Description(
+        name=name,
+        version=version,
+        title=clean(info.get("title"), 80) or name,
+        summary=clean(text, 1024),
+        api_version=str(info["version"])[:64] if isinstance(info.get("version"), (str, int, float)) else None,
+        document=document,
+        operations=final,
+        problems=tuple(problems),
+        ambiguous=ambiguous,
+    )
+
+
+def _operations(document: Mapping[str, Any], problems: list[Problem]) -> Iterator[OperationRef]:
+    paths = document.get("paths", {})
+    if not isinstance(paths, dict):
+        problems.append(Problem("/paths", "`paths` is not a mapping", "Put each path as a key below `paths`."))
+        return
+    for path, item in paths.items():
+        where = pointer("paths", path)
+        if path.startswith("x-"):
+            continue
+        if not isinstance(item, dict) or not path.startswith("/"):
+            problems.append(
+                Problem(
+                    where, f"`{one_line(path, 80)}` is not a path item", "A path begins with `/` and holds methods."
+                )
+            )
+            continue
+        item, base = _followed(document, item, where, problems)
+        for method in METHODS:
+            if method in item:
+                ref = _operation(path, method, item[method], f"{base}/{method}")
+                if ref is None:
+                    problems.append(
+                        Problem(f"{base}/{method}", "the operation is not a mapping", "Write it as a mapping.")
+                    )
+                else:
+                    yield ref
+        extra = item.get("additionalOperations")
+        for method in [*(m for m in OTHER_METHODS if m in item), *(extra if isinstance(extra, dict) else ())]:
+            problems.append(
+                Problem(
+                    f"{where}/{method}",
+                    f"`{one_line(method, 20).upper()} {one_line(path, 120)}` is left out: the method is not taken",
+                    f"Operations use one of {', '.join(m.upper() for m in METHODS)}.",
+                )
+            )
+
+
+def _followed(
+    document: Mapping[str, Any], item: dict[str, Any], where: str, problems: list[Problem]
+) -> tuple[dict[str, Any], str]:
+    """The path item itself, where `item` refers to another one."""
+    target = item.get("$ref")
+    if not isinstance(target, str):
+        return item, where
+    node: Any = document
+    if target.startswith("#/"):
+        node = look_up(document, target[1:])
+        if isinstance(node, dict) and "$ref" not in node:
+            return {**node, **{k: v for k, v in item.items() if k != "$ref"}}, target[1:]
+    problems.append(
+        Problem(
+            f"{where}/$ref",
+            f"the path item `{one_line(target, 120)}` cannot be found in this file",
+            "Bundle the description into one file; other files and URLs are not fetched.",
+        )
+    )
+    return {k: v for k, v in item.items() if k != "$ref"}, where
+
+
+def _operation(path: str, method: str, operation: Any, where: str) -> OperationRef | None:
+    if not isinstance(operation, dict):
+        return None
+    declared = operation.get("operationId")
+    declared = str(declared) if isinstance(declared, (str, int)) and str(declared).strip() else None
+    tags = operation.get("tags")
+    return OperationRef(
+        id=f"{method.upper()} {path}",
+        declared_id=declared,
+        method=method.upper(),
+        path=path,
+        tags=tuple(str(t) for t in tags if isinstance(t, str)) if isinstance(tags, list) else (),
+        summary=clean(operation.get("summary"), 80),
+        deprecated=operation.get("deprecated") is True,
+        pointer=where,
+    )
