@@ -53,7 +53,7 @@ button:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 .person:hover { background: var(--accent-soft); border-color: var(--accent); }
 .initials {
   flex: none; display: grid; place-items: center; width: 2.5rem; height: 2.5rem; border-radius: 50%;
-  background: var(--accent-soft); color: var(--accent); font-weight: 600;
+  background: var(--accent-soft); color: var(--accent); font-size: .875rem; font-weight: 600;
 }
 .who { min-width: 0; }
 .who strong, .who span { display: block; overflow-wrap: anywhere; }

@@ -15,15 +15,25 @@ Serve = Callable[[ASGIApp, int], str]
 
 @pytest.fixture
 def free_port() -> int:
+    return a_free_port()
+
+
+def a_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def module_port() -> int:
+    """The same port for a whole module."""
+    return a_free_port()
+
+
+@pytest.fixture(scope="module")
 def serve() -> Iterator[Serve]:
-    """Serves applications until the test ends; gives each one's base URL."""
+    """Serves applications until the module's tests end; gives each one's base URL."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

@@ -164,11 +164,12 @@ class Browser:
         return self.token(grant_type="refresh_token", refresh_token=token, **changes)
 
 
-@pytest.fixture
-def browser(serve: Callable[..., str], free_port: int) -> Browser:
-    issuer = f"http://127.0.0.1:{free_port}/realms/oasis"
+@pytest.fixture(scope="module")
+def browser(serve: Callable[..., str], module_port: int) -> Browser:
+    """One issuer for all tests. Its clock only ever moves on."""
+    issuer = f"http://127.0.0.1:{module_port}/realms/oasis"
     clock = Clock()
-    serve(issuer_application(a_development(), an_index(issuer), a_manifest(), clock=clock), free_port)
+    serve(issuer_application(a_development(), an_index(issuer), a_manifest(), clock=clock), module_port)
     return Browser(issuer, clock)
 
 
