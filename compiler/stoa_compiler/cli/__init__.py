@@ -1,5 +1,7 @@
 """The command line: `stoa`. Each command is imported when it is called, so that `--help` loads nothing heavy."""
 
+import os
+import sys
 from importlib import import_module
 
 import click
@@ -38,6 +40,19 @@ class Commands(click.Group):
         """Writes the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
+
+
+def run() -> None:
+    """Runs `stoa`. A mistake of ours ends in one line and exit code 3; its trace is there for who asks."""
+    try:
+        main()
+    except Exception as error:
+        if os.environ.get("STOA_DEBUG"):
+            raise
+        click.echo(f"error: stoa failed: {type(error).__name__}: {error}", err=True)
+        click.echo("This is a mistake of stoa, not yours. Nothing was written.", err=True)
+        click.echo("Set STOA_DEBUG=1 to see where it happened, and please report it.", err=True)
+        sys.exit(3)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
