@@ -1,0 +1,350 @@
+"""Emit: the realm's file from the graph."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from stoa_compiler.graph import ConsumerNode, Graph, GroupNode, Origin, PersonNode, TenantNode
+from stoa_compiler.target import Artifact, Artifacts
+from stoa_schemas.bundle import MCP_SCOPE, ROLES_CLAIM, TENANT_CLAIM
+from stoa_schemas.documents.platform import McpClient
+from stoa_schemas.names import PLATFORM_TENANT
+
+_GATE = "stoa.gateway"
+"""A client that nobody signs in to: its roles say whose client scopes a person may use. No consumer's id can be
+this one, since no tenant's name begins with `stoa`, and ids of the platform's clients hold no dot."""
+_TENANT_SCOPE = "stoa-tenant"
+_MEMBERS = "stoa.members"
+"""Group attribute: `declared` where Git decides who belongs to the group."""
+_ACTORS = "stoa.actors"
+
+_HARDENING: Mapping[str, Any] = {
+    # Some are Keycloak's own defaults today; they are written because a later default must not change them.
+    "accessTokenLifespan": 300,
+    "adminEventsEnabled": True,
+    "attributes": {"adminEventsExpiration": "2592000"},
+    "bruteForceProtected": True,
+    "defaultSignatureAlgorithm": "RS256",
+    "eventsEnabled": True,
+    "eventsExpiration": 2592000,
+    "failureFactor": 5,
+    "passwordPolicy": "length(14) and notEmail(undefined) and notUsername(undefined)",
+    "refreshTokenMaxReuse": 0,
+    "registrationAllowed": False,
+    "revokeRefreshToken": True,
+    "sslRequired": "external",
+    "ssoSessionIdleTimeout": 3600,
+    "ssoSessionMaxLifespan": 36000,
+}
+
+
+def emit(graph: Graph, environment: str, carried: Artifacts) -> Sequence[Artifact]:
+    """The realm's file."""
+    spec = graph.platform.spec
+    tenants = graph.tenants_in(environment)
+    audience = f"{graph.environment(environment).gateway.rstrip('/')}/mcp"
+    consumers = [(t, c) for t in tenants for c in t.consumers]
+    gated = sorted({t.name for t, _ in consumers})
+    tenant_roles = sorted(name for name, role in spec.roles.items() if role.scope == "tenant")
+    realm = {
+        **_HARDENING,
+        "realm": spec.identity.realm,
+        "enabled": True,
+        "displayName": spec.display_name,
+        "roles": {
+            "realm": [{"name": name, "description": role.description} for name, role in sorted(spec.roles.items())],
+            "client": {_GATE: [{"name": tenant} for tenant in gated]} if gated else {},
+        },
+        "groups": [
+            _top_group(PLATFORM_TENANT, spec.display_name, graph.groups, False),
+            *(_top_group(t.name, t.declared.spec.display_name, t.groups, t.name in gated) for t in tenants),
+        ],
+        "users": [
+            *(_person(p) for p in _people(graph, tenants)),
+            *(_service_account(t, c) for t, c in consumers if "client_credentials" in c.declared.spec.grant_types),
+        ],
+        "clients": [
+            *(_mcp_client(name, client) for name, client in spec.identity.clients.items()),
+            *(_consumer(t, c) for t, c in consumers),
+            *([_gate()] if gated else []),
+        ],
+        "clientScopes": [
+            *_built_in_scopes(),
+            _mcp_scope(audience),
+            _tenant_scope(_TENANT_SCOPE),
+            *(_tenant_scope(f"{_TENANT_SCOPE}-{tenant}") for tenant in gated),
+        ],
+        "defaultDefaultClientScopes": ["acr", "basic", "email", "profile", "roles", "web-origins"],
+        "defaultOptionalClientScopes": [],
+        "scopeMappings": [
+            *({"client": name, "roles": sorted(spec.roles)} for name in spec.identity.clients),
+            *(_consumer_roles(c, tenant_roles) for _, c in consumers),
+        ],
+        "clientScopeMappings": {
+            _GATE: [{"clientScope": f"{_TENANT_SCOPE}-{tenant}", "roles": [tenant]} for tenant in gated]
+        }
+        if gated
+        else {},
+    }
+    for key, by in _ORDER.items():
+        realm[key] = sorted(realm[key], key=lambda entry: str(entry[by]))
+    text = json.dumps(realm, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return [
+        Artifact(
+            path=_path(graph), media_type="application/json", content=text.encode(), origins=_origins(graph, tenants)
+        )
+    ]
+
+
+_ORDER = {
+    "clients": "clientId",
+    "clientScopes": "name",
+    "groups": "name",
+    "scopeMappings": "client",
+    "users": "username",
+}
+
+
+def _path(graph: Graph) -> str:
+    return f"keycloak/{graph.platform.spec.identity.realm}-realm.json"
+
+
+def _people(graph: Graph, tenants: Sequence[TenantNode]) -> Sequence[PersonNode]:
+    return [*graph.people, *(p for t in tenants for p in t.people)]
+
+
+def _origins(graph: Graph, tenants: Sequence[TenantNode]) -> tuple[Origin, ...]:
+    found = [graph.origin, *(p.origin for p in graph.people), *(g.origin for g in graph.groups)]
+    for t in tenants:
+        nodes: tuple[PersonNode | GroupNode | ConsumerNode, ...] = (*t.people, *t.groups, *t.consumers)
+        found += [t.origin, *(n.origin for n in nodes)]
+    return tuple(found)
+
+
+def _top_group(tenant: str, display_name: str, groups: Sequence[GroupNode], gated: bool) -> dict[str, Any]:
+    top: dict[str, Any] = {
+        "name": tenant,
+        "description": display_name,
+        "attributes": {TENANT_CLAIM: [tenant]},
+        "subGroups": [
+            {"name": g.name, "realmRoles": sorted(g.roles)}
+            | ({} if g.members is None else {"attributes": {_MEMBERS: ["declared"]}})
+            for g in sorted(groups, key=lambda g: g.name)
+        ],
+    }
+    if gated:
+        top["clientRoles"] = {_GATE: [tenant]}
+    return top
+
+
+def _person(person: PersonNode) -> dict[str, Any]:
+    return {
+        "username": person.username,
+        "firstName": person.first_name,
+        "lastName": person.last_name,
+        "email": person.email,
+        "emailVerified": False,
+        "enabled": True,
+        "groups": sorted({f"/{person.tenant}", *(f"/{person.tenant}/{g}" for g in person.groups)}),
+        # Whoever hands out the first password knows it: it opens nothing but the page that replaces it.
+        "requiredActions": ["UPDATE_PASSWORD"],
+        "clientRoles": {"account": ["manage-account", "view-profile"]},
+    }
+
+
+def _service_account(tenant: TenantNode, consumer: ConsumerNode) -> dict[str, Any]:
+    return {
+        "username": f"service-account-{consumer.client_id}",
+        "serviceAccountClientId": consumer.client_id,
+        "enabled": True,
+        "groups": [f"/{tenant.name}"],
+        "realmRoles": sorted(consumer.declared.spec.roles),
+    }
+
+
+def _client(
+    client_id: str,
+    name: str,
+    scopes: Iterable[str],
+    *,
+    public: bool,
+    code: bool = False,
+    service_account: bool = False,
+    consent: bool = False,
+    redirect_uris: Iterable[str] = (),
+    attributes: Mapping[str, str],
+) -> dict[str, Any]:
+    """A client with every flow said, on or off: the server's defaults for them have changed before."""
+    return {
+        "clientId": client_id,
+        "name": name,
+        "publicClient": public,
+        "standardFlowEnabled": code,
+        "implicitFlowEnabled": False,
+        "directAccessGrantsEnabled": False,
+        "serviceAccountsEnabled": service_account,
+        "fullScopeAllowed": False,
+        "consentRequired": consent,
+        "redirectUris": sorted(redirect_uris),
+        "attributes": dict(attributes),
+        "defaultClientScopes": sorted(scopes),
+        "optionalClientScopes": [],
+    }
+
+
+def _mcp_client(client_id: str, client: McpClient) -> dict[str, Any]:
+    return _client(
+        client_id,
+        client.display_name,
+        ["basic", "email", "profile", MCP_SCOPE, _TENANT_SCOPE],
+        public=True,
+        code=True,
+        consent=True,
+        redirect_uris=client.redirect_uris,
+        attributes={"pkce.code.challenge.method": "S256"},
+    )
+
+
+def _consumer(tenant: TenantNode, consumer: ConsumerNode) -> dict[str, Any]:
+    spec = consumer.declared.spec
+    code = "authorization_code" in spec.grant_types
+    attributes: dict[str, str] = {}
+    if code:
+        attributes["pkce.code.challenge.method"] = "S256"
+        attributes["use.refresh.tokens"] = "true" if "refresh_token" in spec.grant_types else "false"
+    if spec.actors:
+        actors = sorted([a.kind, a.name] for a in spec.actors)
+        attributes[_ACTORS] = json.dumps(actors, ensure_ascii=False)
+    client = _client(
+        consumer.client_id,
+        spec.display_name,
+        ["basic", MCP_SCOPE, f"{_TENANT_SCOPE}-{tenant.name}", *(("email", "profile") if code else ())],
+        public=spec.client == "public",
+        code=code,
+        service_account="client_credentials" in spec.grant_types,
+        redirect_uris=spec.redirect_uris,
+        attributes=attributes,
+    )
+    if spec.description is not None:
+        client["description"] = spec.description
+    if spec.client == "public":
+        # A browser application asks for its tokens across origins (CORS), from where it was sent back to.
+        client["webOrigins"] = sorted(
+            {f"{u.scheme}://{u.netloc}" for u in map(urlsplit, spec.redirect_uris) if u.netloc}
+        )
+    return client
+
+
+def _consumer_roles(consumer: ConsumerNode, tenant_roles: Sequence[str]) -> dict[str, Any]:
+    spec = consumer.declared.spec
+    people = tenant_roles if "authorization_code" in spec.grant_types else ()
+    return {"client": consumer.client_id, "roles": sorted({*people, *spec.roles})}
+
+
+def _gate() -> dict[str, Any]:
+    return _client(_GATE, "Gateway", [], public=False, attributes={}) | {"bearerOnly": True}
+
+
+def _scope(name: str, description: str, consent: str, mappers: Sequence[dict[str, Any]], token: bool) -> dict[str, Any]:
+    scope: dict[str, Any] = {
+        "name": name,
+        "description": description,
+        "protocol": "openid-connect",
+        "attributes": {
+            "display.on.consent.screen": "true" if consent else "false",
+            "include.in.token.scope": "true" if token else "false",
+        },
+    }
+    if consent:
+        scope["attributes"]["consent.screen.text"] = consent
+    if not token:
+        # Nobody asks for it by name, and the names of tenants are not everyone's to read.
+        scope["attributes"]["include.in.openid.provider.metadata"] = "false"
+    if mappers:
+        scope["protocolMappers"] = sorted(mappers, key=lambda m: str(m["name"]))
+    return scope
+
+
+def _mapper(name: str, kind: str, tokens: str = "access id", **config: str) -> dict[str, Any]:
+    """A mapper into the named tokens; `__` in a setting's key stands for a dot."""
+    settings = {key.replace("__", "."): value for key, value in config.items()}
+    for token in ("access", "id", "userinfo"):
+        settings[f"{token}.token.claim"] = "true" if token in tokens.split() else "false"
+    return {"name": name, "protocol": "openid-connect", "protocolMapper": kind, "config": settings}
+
+
+def _attribute(claim: str, attribute: str, tokens: str = "id userinfo") -> dict[str, Any]:
+    kind = "oidc-usermodel-attribute-mapper"
+    return _mapper(claim, kind, tokens, claim__name=claim, user__attribute=attribute, jsonType__label="String")
+
+
+def _mcp_scope(audience: str) -> dict[str, Any]:
+    mapper = _mapper("audience", "oidc-audience-mapper", "access", included__custom__audience=audience)
+    return _scope(MCP_SCOPE, "Tokens for the MCP gateway.", "Call the tools that your roles allow", [mapper], True)
+
+
+def _tenant_scope(name: str) -> dict[str, Any]:
+    tenant = _attribute(TENANT_CLAIM, TENANT_CLAIM, "access id")
+    # All values, so that a person in the groups of two tenants is seen to be, and refused.
+    tenant["config"] |= {"aggregate.attrs": "true", "multivalued": "true"}
+    roles = _mapper(
+        ROLES_CLAIM,
+        "oidc-usermodel-realm-role-mapper",
+        "access id",
+        claim__name=ROLES_CLAIM,
+        jsonType__label="String",
+        multivalued="true",
+    )
+    return _scope(name, "The tenant, and the roles held there.", "Your tenant and your roles", [tenant, roles], False)
+
+
+def _built_in_scopes() -> Sequence[dict[str, Any]]:
+    """Keycloak's own scopes, which a list of scopes suppresses, cut to what is declared of people.
+
+    `roles` names the built-in clients one by one: Keycloak's own mapper for all of them holds a `${`.
+    """
+    note = "oidc-usersessionmodel-note-mapper"
+    client_roles = [
+        _mapper(
+            f"roles of {client}",
+            "oidc-usermodel-client-role-mapper",
+            "access",
+            claim__name=f"resource_access.{client}.roles",
+            jsonType__label="String",
+            multivalued="true",
+            usermodel__clientRoleMapping__clientId=client,
+        )
+        for client in ("account", "realm-management")
+    ]
+    realm_roles = _mapper(
+        "realm roles",
+        "oidc-usermodel-realm-role-mapper",
+        "access",
+        claim__name="realm_access.roles",
+        jsonType__label="String",
+        multivalued="true",
+    )
+    verified = _attribute("email_verified", "emailVerified") | {"protocolMapper": "oidc-usermodel-property-mapper"}
+    verified["config"]["jsonType.label"] = "boolean"
+    basic = [
+        _mapper("sub", "oidc-sub-mapper", "access"),
+        _mapper("auth_time", note, claim__name="auth_time", user__session__note="AUTH_TIME", jsonType__label="long"),
+    ]
+    profile = [
+        _mapper("name", "oidc-full-name-mapper", "id userinfo"),
+        _attribute("family_name", "lastName"),
+        _attribute("given_name", "firstName"),
+        _attribute("preferred_username", "username", "access id userinfo"),
+    ]
+    email = [_attribute("email", "email"), verified]
+    origins = [_mapper("allowed web origins", "oidc-allowed-origins-mapper", "access")]
+    resolve = _mapper("audience resolve", "oidc-audience-resolve-mapper", "access")
+    return [
+        _scope("acr", "How the person was authenticated.", "", [_mapper("acr", "oidc-acr-mapper")], False),
+        _scope("basic", "Subject and time of the sign-in.", "", basic, False),
+        _scope("email", "The person's e-mail address.", "Your e-mail address", email, True),
+        _scope("profile", "The person's name.", "Your name and user name", profile, True),
+        _scope("roles", "Roles for Keycloak's own clients.", "", [realm_roles, resolve, *client_roles], False),
+        _scope("web-origins", "Origins that may use the token.", "", origins, False),
+    ]

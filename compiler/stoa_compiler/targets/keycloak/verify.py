@@ -1,0 +1,544 @@
+"""Verify: the realm read back, and the tokens that it would issue compared with the graph.
+
+Nothing of `emit` is used here: a mistake there must not excuse itself.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from stoa_compiler.diagnostics import Note, Report, listed
+from stoa_compiler.graph import Graph, Origin, PersonNode, TenantNode
+from stoa_compiler.source import Loc, Span
+from stoa_compiler.target import Artifacts
+from stoa_compiler.targets.keycloak.realm import Realm, Token
+from stoa_compiler.targets.keycloak.rules import (
+    COLLISION,
+    OPEN_REDIRECT,
+    PLACEHOLDER,
+    PLATFORM_ROLE,
+    ROLE_MISSING,
+    SECRET,
+    TOO_LONG,
+    UNDECLARED,
+    UNREADABLE,
+    WEAKENED,
+    WRONG_CLIENT,
+    WRONG_ISSUER,
+    WRONG_TOKEN,
+)
+from stoa_schemas.bundle import MCP_SCOPE, ROLES_CLAIM, TENANT_CLAIM
+from stoa_schemas.names import PLATFORM_TENANT
+
+
+def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report) -> None:
+    """Reads the realm back as Keycloak does, and compares the tokens that it would issue with the graph."""
+    identity = ("spec", "identity")
+    where = graph.origin.document.span(identity)
+    name = f"keycloak/{graph.platform.spec.identity.realm}-realm.json"
+    found = artifacts.get(name)
+    try:
+        data = json.loads(found.content) if found else None
+    except ValueError as error:
+        report.add(UNREADABLE, where, f"`{name}` is not JSON: {error}")
+        return
+    if not isinstance(data, dict):
+        report.add(UNREADABLE, where, f"`{name}` is not there, or not an object")
+        return
+    proof = _Proof(graph, environment, Realm(data), report)
+    try:
+        for check in _CHECKS:
+            check(proof)
+    except (AttributeError, KeyError, TypeError) as error:
+        report.add(UNREADABLE, where, f"`{name}` is not shaped like a realm: {error!r}")
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """A client as it was declared."""
+
+    origin: Origin
+    loc: Loc
+    """Where the redirect URIs stand."""
+    public: bool
+    redirect_uris: Sequence[str]
+    grant_types: Sequence[str]
+    consent: bool
+    owner: TenantNode | None
+    """The tenant whose consumer it is; none for the platform's MCP clients."""
+    roles: Sequence[str] = ()
+
+
+@dataclass
+class _Proof:
+    """The graph and the realm side by side."""
+
+    graph: Graph
+    environment: str
+    realm: Realm
+    report: Report
+
+    @cached_property
+    def tenants(self) -> Mapping[str, TenantNode]:
+        return {t.name: t for t in self.graph.tenants if self.environment in t.declared.spec.environments}
+
+    @cached_property
+    def people(self) -> Mapping[str, PersonNode]:
+        return {p.username: p for t in self.tenants.values() for p in t.people} | {
+            p.username: p for p in self.graph.people
+        }
+
+    @cached_property
+    def clients(self) -> Mapping[str, _Declared]:
+        clients = {
+            name: _Declared(
+                origin=self.graph.origin,
+                loc=("spec", "identity", "clients", name, "redirectUris"),
+                public=True,
+                redirect_uris=client.redirect_uris,
+                grant_types=["authorization_code", "refresh_token"],
+                consent=True,
+                owner=None,
+            )
+            for name, client in self.graph.platform.spec.identity.clients.items()
+        }
+        for tenant in self.tenants.values():
+            for consumer in tenant.consumers:
+                spec = consumer.declared.spec
+                clients[consumer.client_id] = _Declared(
+                    origin=consumer.origin,
+                    loc=("spec", "redirectUris"),
+                    public=spec.client == "public",
+                    redirect_uris=spec.redirect_uris,
+                    grant_types=spec.grant_types,
+                    consent=False,
+                    owner=tenant,
+                    roles=spec.roles,
+                )
+        return clients
+
+    def platform_span(self, *loc: str | int) -> Span:
+        """A span in the platform's document."""
+        return self.graph.origin.document.span(loc)
+
+    def span_of(self, kind: str, entry: Mapping[str, Any]) -> Span:
+        """Where an entry of the realm was declared, as closely as its names tell."""
+        if kind == "clients" and (client := self.clients.get(entry.get("clientId", ""))):
+            return _span(client.origin, *(client.loc[:-1] if client.owner is None else ()))
+        if kind == "users":
+            if person := self.people.get(entry.get("username", "")):
+                return _span(person.origin)
+            if client := self.clients.get(entry.get("serviceAccountClientId", "")):
+                return _span(client.origin)
+        if kind == "groups" and (tenant := self.tenants.get(entry.get("name", ""))):
+            return _span(tenant.origin)
+        return self.platform_span("spec", "identity")
+
+
+def _span(origin: Origin, *loc: str | int) -> Span:
+    return origin.document.span((*origin.loc, *loc))
+
+
+_LIMIT = 255
+_SECRET_KEY = re.compile(r"(?i)secret|credential|privatekey|certificate|password(?!policy)|registrationaccesstoken")
+
+
+def _check_texts(proof: _Proof) -> None:
+    """No placeholder, nothing longer than a column, no secret."""
+    spec = proof.graph.platform.spec
+    for kind, value in proof.realm.data.items():
+        for entry in value if isinstance(value, list) else [value]:
+            where = proof.span_of(kind, entry if isinstance(entry, dict) else {})
+            for path, text in _texts(entry):
+                if kind == "displayName":
+                    where = proof.platform_span("spec", "displayName")
+                elif kind == "roles" and len(path) > 1 and isinstance(path[1], int):
+                    where = proof.platform_span("spec", "roles", entry["realm"][path[1]]["name"], "description")
+                at = f"`{'.'.join(map(str, (kind, *path)))}`"
+                if "${" in text:
+                    proof.report.add(PLACEHOLDER, where, f"{at} holds `${{`")
+                if len(text) > _LIMIT and not (kind == "clients" and path[0] == "attributes"):
+                    proof.report.add(TOO_LONG, where, f"{at} has {len(text)} characters")
+            for path in _keys(entry, (kind,)):
+                if _SECRET_KEY.search(str(path[-1])):
+                    proof.report.add(SECRET, where, f"`{'.'.join(map(str, path))}` is a secret's place")
+    realm = spec.identity.realm
+    issuer = proof.graph.environment(proof.environment)
+    if not issuer.development and not issuer.issuer.endswith(f"/realms/{realm}"):
+        loc = ("spec", "environments", proof.environment, "issuer")
+        proof.report.add(WRONG_ISSUER, proof.platform_span(*loc), f"`{issuer.issuer}` is not the realm `{realm}`")
+
+
+def _texts(value: Any, path: Loc = ()) -> Iterator[tuple[Loc, str]]:
+    """Every string below `value`, keys of mappings included, with its path."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            yield (*path, key), key
+            yield from _texts(child, (*path, key))
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from _texts(child, (*path, index))
+
+
+def _keys(value: Any, path: Loc) -> Iterator[Loc]:
+    """The paths of all keys of mappings at and below `value`."""
+    if isinstance(path[-1], str):
+        yield path
+    for key, child in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _keys(child, (*path, key))
+
+
+_SETTINGS: Mapping[str, tuple[str, Any]] = {
+    "enabled": ("is", True),
+    "sslRequired": ("in", ("external", "all")),
+    "registrationAllowed": ("is", False),
+    "bruteForceProtected": ("is", True),
+    "failureFactor": ("at most", 10),
+    "accessTokenLifespan": ("at most", 900),
+    "ssoSessionIdleTimeout": ("at most", 7200),
+    "ssoSessionMaxLifespan": ("at most", 43200),
+    "revokeRefreshToken": ("is", True),
+    "refreshTokenMaxReuse": ("at most", 0),
+    "eventsEnabled": ("is", True),
+    "eventsExpiration": ("at most", 7776000),
+    "adminEventsEnabled": ("is", True),
+    "defaultSignatureAlgorithm": ("in", ("RS256",)),
+}
+_KEYS: Mapping[str, frozenset[str]] = {
+    "realm": frozenset(_SETTINGS)
+    | {"realm", "displayName", "attributes", "passwordPolicy", "roles", "groups", "users", "clients", "clientScopes"}
+    | {"defaultDefaultClientScopes", "defaultOptionalClientScopes", "scopeMappings", "clientScopeMappings"},
+    "clients": frozenset({"clientId", "name", "description", "publicClient", "bearerOnly", "redirectUris"})
+    | {"standardFlowEnabled", "implicitFlowEnabled", "directAccessGrantsEnabled", "serviceAccountsEnabled"}
+    | {"fullScopeAllowed", "consentRequired", "webOrigins", "attributes"}
+    | {"defaultClientScopes", "optionalClientScopes"},
+    "users": frozenset({"username", "firstName", "lastName", "email", "emailVerified", "enabled", "groups"})
+    | {"requiredActions", "realmRoles", "clientRoles", "serviceAccountClientId"},
+    "groups": frozenset({"name", "description", "attributes", "realmRoles", "clientRoles", "subGroups"}),
+    "clientScopes": frozenset({"name", "description", "protocol", "attributes", "protocolMappers"}),
+}
+"""What a realm of ours may say at all. Every other key gives somebody something that no declaration asked for."""
+
+
+def _check_settings(proof: _Proof) -> None:
+    """The realm is hardened, and says nothing that was not asked for."""
+    data, where = proof.realm.data, proof.platform_span("spec", "identity")
+    declared = proof.graph.platform.spec
+    for key, (relation, bound) in _SETTINGS.items():
+        value = data.get(key)
+        if relation == "at most":
+            sound = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= bound
+        else:
+            sound = value is bound if relation == "is" else value in bound
+        if not sound:
+            wanted = {"is": "", "in": "one of ", "at most": "at most "}[relation] + json.dumps(bound)
+            proof.report.add(WEAKENED, where, f"`{key}` is {json.dumps(value)}; it must be {wanted}")
+    length = re.search(r"(?:^|\s)length\((\d+)\)", str(data.get("passwordPolicy", "")))
+    if length is None or int(length[1]) < 12:
+        proof.report.add(WEAKENED, where, "`passwordPolicy` does not ask for 12 characters")
+    if data.get("realm") != declared.identity.realm:
+        proof.report.add(UNDECLARED, where, f"the realm is called `{data.get('realm')}`")
+    if declared.identity.realm == "master":
+        proof.report.add(COLLISION, where, "`master` is the realm of Keycloak's own administrators")
+    for key in sorted(set(data) - _KEYS["realm"]):
+        proof.report.add(UNDECLARED, where, f"the realm sets `{key}`")
+    for kind in ("clients", "users", "groups", "clientScopes"):
+        entries = [line[-1] for line in proof.realm.lines.values()] if kind == "groups" else data.get(kind, [])
+        for entry in entries:
+            if stray := sorted(set(entry) - _KEYS[kind]):
+                who = entry.get("clientId") or entry.get("username") or entry.get("name")
+                proof.report.add(UNDECLARED, proof.span_of(kind, entry), f"`{who}` in `{kind}` sets {listed(stray)}")
+
+
+def _check_roles(proof: _Proof) -> None:
+    """Every role that gives a tool is there, and no role of the platform is in a tenant's hands."""
+    spec, realm = proof.graph.platform.spec, proof.realm
+    for name in sorted(set(spec.roles) - realm.realm_roles):
+        proof.report.add(ROLE_MISSING, proof.platform_span("spec", "roles", name), f"the realm lacks the role `{name}`")
+    for tenant in proof.tenants.values():
+        for role in sorted({r for r, tools in tenant.access.items() if tools} - realm.realm_roles - set(spec.roles)):
+            proof.report.add(ROLE_MISSING, _span(tenant.origin), f"tools of `{tenant.name}` need the role `{role}`")
+    for role in realm.data.get("roles", {}).get("realm", []):
+        where = proof.platform_span("spec", "roles", role["name"])
+        if role["name"] not in spec.roles:
+            proof.report.add(UNDECLARED, where, f"the realm has the role `{role['name']}`")
+        if stray := sorted(set(role) - {"name", "description"}):
+            proof.report.add(UNDECLARED, where, f"the role `{role['name']}` sets {listed(stray)}")
+        if role["name"] == f"default-roles-{spec.identity.realm}":
+            proof.report.add(COLLISION, where, f"Keycloak gives its own role `{role['name']}` to everybody")
+    for path, line in realm.lines.items():
+        for role_name in line[-1].get("realmRoles", []):
+            tenant_node = proof.tenants.get(line[0]["name"])
+            if tenant_node and (role_name not in spec.roles or spec.roles[role_name].scope == "platform"):
+                group = next((g for g in tenant_node.groups if g.name == line[-1]["name"]), None)
+                where = _span(group.origin, "roles") if group else _span(tenant_node.origin)
+                proof.report.add(PLATFORM_ROLE, where, f"the group `{path}` holds the platform's role `{role_name}`")
+    for name, user in realm.users.items():
+        if realm.accounts[name].tenants != {PLATFORM_TENANT}:
+            for role_name in user.get("realmRoles", []):
+                if role_name not in spec.roles or spec.roles[role_name].scope == "platform":
+                    message = f"`{name}` holds the platform's role `{role_name}`"
+                    proof.report.add(PLATFORM_ROLE, proof.span_of("users", user), message)
+
+
+def _check_people(proof: _Proof) -> None:
+    """The people and groups are those declared, each under a name of its own."""
+    realm = proof.realm
+    service = {f"service-account-{c}": d for c, d in proof.clients.items() if "client_credentials" in d.grant_types}
+    everyone = [*proof.graph.people, *(p for t in proof.tenants.values() for p in t.people)]
+    for names, what in (
+        ([(p.username.lower(), p) for p in everyone], "user name"),
+        ([(p.email.lower(), p) for p in everyone], "e-mail address"),
+    ):
+        first: dict[str, PersonNode] = {}
+        for name, person in names:
+            if (other := first.setdefault(name, person)) is not person:
+                # The other one may be another tenant's: its place is not this author's to see.
+                notes = [Note("declared here first", _span(other.origin))] if other.tenant == person.tenant else []
+                proof.report.add(COLLISION, _span(person.origin), f"the {what} `{name}` is taken", notes)
+    for person in everyone:
+        if person.username.startswith("service-account-"):
+            where, message = _span(person.origin), f"`{person.username}` is a name for an application's account"
+            proof.report.add(COLLISION, where, message)
+        if person.username not in realm.users:
+            proof.report.add(UNDECLARED, _span(person.origin), f"the realm lacks `{person.username}`")
+    for name in sorted(set(realm.users) - set(proof.people) - set(service)):
+        where = proof.span_of("users", realm.users[name])
+        proof.report.add(UNDECLARED, where, f"the realm has the account `{name}`")
+    for name, user in realm.users.items():
+        own = {"account": {"manage-account", "view-profile"}} if name in proof.people else {}
+        given = {client: set(roles) for client, roles in user.get("clientRoles", {}).items()}
+        if any(roles - own.get(client, set()) for client, roles in given.items()):
+            proof.report.add(
+                UNDECLARED, proof.span_of("users", user), f"`{name}` holds roles of {listed(sorted(given))}"
+            )
+        linked = user.get("serviceAccountClientId")
+        if linked is not None and name != f"service-account-{linked}":
+            proof.report.add(UNDECLARED, proof.span_of("users", user), f"`{name}` is the account of `{linked}`")
+    expected: dict[str, frozenset[str]] = {}
+    for tenant, groups in (
+        (PLATFORM_TENANT, proof.graph.groups),
+        *((t.name, t.groups) for t in proof.tenants.values()),
+    ):
+        expected |= {f"/{tenant}": frozenset()} | {f"/{tenant}/{g.name}": frozenset(g.roles) for g in groups}
+    actual = {path: frozenset(line[-1].get("realmRoles", [])) for path, line in realm.lines.items()}
+    for path in sorted(set(expected) | set(actual)):
+        if expected.get(path) != actual.get(path):
+            owner = proof.tenants.get(path.split("/")[1])
+            where = _span(owner.origin if owner else proof.graph.origin, "spec", "groups", *path.split("/")[2:])
+            said = "is not there" if path not in actual else f"gives {listed(sorted(actual[path])) or 'no role'}"
+            proof.report.add(UNDECLARED, where, f"the group `{path}` {said}")
+
+
+_BUILT_IN_CLIENTS = frozenset(
+    {"account", "account-console", "admin-cli", "broker", "realm-management", "security-admin-console"}
+)
+_CLIENT_ATTRIBUTES = frozenset({"pkce.code.challenge.method", "use.refresh.tokens", "stoa.actors"})
+_MAPPERS = frozenset(
+    {
+        "oidc-audience-mapper",
+        "oidc-full-name-mapper",
+        "oidc-sub-mapper",
+        "oidc-usermodel-attribute-mapper",
+        "oidc-usermodel-property-mapper",
+        "oidc-usermodel-realm-role-mapper",
+        "oidc-usersessionmodel-note-mapper",
+    }
+)
+
+
+def _check_clients(proof: _Proof) -> None:
+    """Every client has the flows and addresses that were declared, and no others."""
+    seen: set[str] = set()
+    for client in proof.realm.data.get("clients", []):
+        client_id = client["clientId"]
+        if client_id in seen or client_id in _BUILT_IN_CLIENTS:
+            owner = "another client" if client_id in seen else "Keycloak"
+            proof.report.add(COLLISION, proof.span_of("clients", client), f"`{client_id}` is a client of {owner}")
+        seen.add(client_id)
+        flows = ("standardFlowEnabled", "implicitFlowEnabled", "directAccessGrantsEnabled", "serviceAccountsEnabled")
+        if client_id not in proof.clients and any(client.get(flow) is not False for flow in flows):
+            proof.report.add(UNDECLARED, proof.span_of("clients", client), f"the realm has the client `{client_id}`")
+    for client_id, declared in proof.clients.items():
+        if client_id not in proof.realm.clients:
+            proof.report.add(WRONG_CLIENT, _span(declared.origin), f"the realm lacks the client `{client_id}`")
+        else:
+            _check_client(proof, client_id, declared)
+
+
+def _check_client(proof: _Proof, client_id: str, declared: _Declared) -> None:
+    client = proof.realm.clients[client_id]
+    where = proof.span_of("clients", client)
+    attributes = client.get("attributes", {})
+    code = "authorization_code" in declared.grant_types
+    expected: dict[str, Any] = {
+        "publicClient": declared.public,
+        "bearerOnly": False,
+        "standardFlowEnabled": code,
+        "implicitFlowEnabled": False,
+        "directAccessGrantsEnabled": False,
+        "serviceAccountsEnabled": "client_credentials" in declared.grant_types,
+        "fullScopeAllowed": False,
+        "consentRequired": declared.consent,
+    }
+    actual = {"bearerOnly": False, **client}
+    for key, value in expected.items():
+        if actual.get(key) is not value:
+            message = f"`{client_id}` has `{key}` {json.dumps(actual.get(key))}, not {json.dumps(value)}"
+            proof.report.add(WRONG_CLIENT, where, message)
+    if code and attributes.get("pkce.code.challenge.method") != "S256":
+        proof.report.add(WRONG_CLIENT, where, f"`{client_id}` does not demand PKCE with S256")
+    if code and (attributes.get("use.refresh.tokens", "true") == "true") != ("refresh_token" in declared.grant_types):
+        proof.report.add(WRONG_CLIENT, where, f"`{client_id}` and its declaration disagree on refresh tokens")
+    if stray := sorted(set(attributes) - _CLIENT_ATTRIBUTES):
+        proof.report.add(UNDECLARED, where, f"`{client_id}` sets {listed(stray)}")
+    uris = client.get("redirectUris", [])
+    if sorted(uris) != sorted(declared.redirect_uris):
+        message = f"`{client_id}` is sent back to {listed(sorted(uris)) or 'nowhere'}"
+        proof.report.add(WRONG_CLIENT, _span(declared.origin, *declared.loc), message)
+    for uri in uris:
+        if reason := _unsafe(uri):
+            index = list(declared.redirect_uris).index(uri) if uri in declared.redirect_uris else 0
+            proof.report.add(OPEN_REDIRECT, _span(declared.origin, *declared.loc, index), f"`{uri}` {reason}")
+    origins = {f"{u.scheme}://{u.netloc}" for u in map(urlsplit, declared.redirect_uris)} if declared.public else set()
+    if stray := sorted(set(client.get("webOrigins", [])) - origins):
+        proof.report.add(WRONG_CLIENT, where, f"`{client_id}` lets pages of {listed(stray)} read its tokens")
+
+
+def _unsafe(uri: str) -> str | None:
+    """Why a redirect URI lets someone else collect the code; None where it does not."""
+    if "*" in uri:
+        return "holds a wildcard"
+    if not uri.isascii() or not uri.isprintable() or re.search(r"[\s\\<>\"^`{|}]", uri):
+        return "holds a character that a URL cannot"
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname
+    except ValueError:
+        return "is not a URL"
+    if parts.fragment or uri.endswith("#"):
+        return "has a fragment"
+    if "@" in parts.netloc:
+        return "has a user"
+    if "." in (segments := parts.path.lower().replace("%2e", ".").split("/")) or ".." in segments:
+        return "walks up its path"
+    if not host:
+        return "has no host"
+    if parts.scheme == "https" or (parts.scheme == "http" and host in ("127.0.0.1", "::1", "localhost")):
+        return None
+    return "is not https"
+
+
+def _check_mappers(proof: _Proof) -> None:
+    """Tenant and roles are written by one kind of mapper each, in full; no other mapper says who someone is."""
+    offered = {
+        s: c for c in proof.clients if c in proof.realm.clients for s in proof.realm.offered(proof.realm.clients[c])
+    }
+    where = proof.platform_span("spec", "identity")
+    settings = {
+        TENANT_CLAIM: {"user.attribute": TENANT_CLAIM, "aggregate.attrs": "true", "multivalued": "true"},
+        ROLES_CLAIM: {"multivalued": "true"},
+    }
+    kinds = {TENANT_CLAIM: "oidc-usermodel-attribute-mapper", ROLES_CLAIM: "oidc-usermodel-realm-role-mapper"}
+    for name in sorted(offered):
+        for mapper in proof.realm.scopes[name].get("protocolMappers", []):
+            config, kind = mapper.get("config", {}), mapper.get("protocolMapper")
+            claim = str(config.get("claim.name", "")).split(".")[0]
+            if kind not in _MAPPERS:
+                proof.report.add(UNDECLARED, where, f"the scope `{name}` has a mapper `{kind}`")
+            elif claim in kinds or kind == "oidc-usermodel-realm-role-mapper":
+                wanted = settings.get(claim, {})
+                wrong = sorted(k for k, v in wanted.items() if config.get(k) != v)
+                if kinds.get(claim) != kind or config["claim.name"] != claim or wrong:
+                    said = f"differs in {listed(wrong)}" if wrong else "is not the one that is wanted"
+                    message = f"the mapper of `{config.get('claim.name')}` in the scope `{name}` {said}"
+                    proof.report.add(WRONG_TOKEN, where, message)
+
+
+def _check_tokens(proof: _Proof) -> None:
+    """Every token that a person or an application can get says what the graph says of them."""
+    environment = proof.graph.environment(proof.environment)
+    audience = frozenset({environment.gateway.rstrip("/") + "/mcp"})
+    realm = proof.realm
+    holders: dict[tuple[str, str], set[str]] = {}
+    for username, account in realm.accounts.items():
+        for role in (*account.client_roles, *(("", r) for r in account.roles)):
+            holders.setdefault(role, set()).add(username)
+    for client_id, declared in proof.clients.items():
+        client = realm.clients.get(client_id)
+        if client is None:
+            continue
+        mismatches: list[tuple[Span, str]] = []
+        if "authorization_code" in declared.grant_types:
+            for username in sorted(_signing_in(proof, client, declared, holders)):
+                person = proof.people[username]
+                if username in realm.users:
+                    home = declared.owner is None or declared.owner.name == person.tenant
+                    token = realm.token(username, client_id)
+                    said = _disagreement(
+                        token, {person.tenant} if home else set(), set(person.roles) if home else set(), audience
+                    )
+                    if said:
+                        mismatches.append((_span(person.origin), f"a token of `{username}` for `{client_id}` {said}"))
+        if "client_credentials" in declared.grant_types and declared.owner is not None:
+            username = f"service-account-{client_id}"
+            said = "cannot be had: the account is missing"
+            if username in realm.users:
+                token = realm.token(username, client_id)
+                said = _disagreement(token, {declared.owner.name}, set(declared.roles), audience)
+            if said:
+                mismatches.append((_span(declared.origin), f"a token of `{client_id}` itself {said}"))
+        if mismatches:
+            where, message = mismatches[0]
+            more = [Note(f"{len(mismatches) - 1} more tokens for `{client_id}` are wrong")] if mismatches[1:] else []
+            proof.report.add(WRONG_TOKEN, where, message, more)
+
+
+def _signing_in(
+    proof: _Proof, client: dict[str, Any], declared: _Declared, holders: Mapping[tuple[str, str], set[str]]
+) -> set[str]:
+    """The people whose tokens for the client can say anything: its own, and whoever passes a scope's gate.
+
+    With a thousand tenants not every pair can be tried. A client of a tenant whose claims all stand behind gates
+    says nothing of the people without the gates' roles; one claim in the open, and everybody is tried.
+    """
+    if declared.owner is None:
+        return set(proof.people)
+    people = {p.username for p in declared.owner.people}
+    for scope in proof.realm.offered(client):
+        claims = {m.get("config", {}).get("claim.name") for m in proof.realm.scopes[scope].get("protocolMappers", [])}
+        if claims & {TENANT_CLAIM, ROLES_CLAIM}:
+            gates = proof.realm.gates(scope)
+            people |= {u for g in gates for u in holders.get(g, ())} if gates else set(proof.people)
+    return people & set(proof.people)
+
+
+def _disagreement(token: Token, tenants: set[str], roles: set[str], audience: frozenset[str]) -> str | None:
+    """What the token says wrongly; None where it says what it should."""
+    if not token.subject:
+        return "has no `sub`"
+    for claim, actual, wanted in (
+        (TENANT_CLAIM, token.tenants, tenants),
+        (ROLES_CLAIM, token.roles, roles),
+        ("aud", token.audience, audience),
+    ):
+        if actual != wanted:
+            return f"has {listed(sorted(actual)) or 'nothing'} in `{claim}`, not {listed(sorted(wanted)) or 'nothing'}"
+    return None if MCP_SCOPE in token.scopes else f"lacks the scope `{MCP_SCOPE}`"
+
+
+_CHECKS = (
+    _check_texts,
+    _check_settings,
+    _check_roles,
+    _check_people,
+    _check_clients,
+    _check_mappers,
+    _check_tokens,
+)

@@ -1,0 +1,664 @@
+"""The realm that is emitted, and what `verify` finds when it was tampered with."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stoa_compiler.diagnostics import Report
+from stoa_compiler.graph import ConsumerNode, Graph, GroupNode, Origin, PersonNode, TenantNode
+from stoa_compiler.source import Document, SourceFile, Span, SpanTree
+from stoa_compiler.target import Artifact
+from stoa_compiler.targets.keycloak import TARGET
+from stoa_schemas.documents import Consumer, Platform, Tenant
+
+Realm = dict[str, Any]
+
+PLATFORM: Mapping[str, Any] = {
+    "apiVersion": "gostoa.dev/v2",
+    "kind": "Platform",
+    "metadata": {"name": "stoa"},
+    "spec": {
+        "displayName": "STOA",
+        "domain": "stoa.example",
+        "environments": {
+            "prod": {
+                "gateway": "https://mcp.stoa.example",
+                "issuer": "https://id.stoa.example/realms/stoa",
+                "targets": ["keycloak"],
+            },
+            "dev": {
+                "gateway": "http://127.0.0.1:8000/",
+                "issuer": "http://127.0.0.1:8001",
+                "development": True,
+                "targets": ["keycloak"],
+            },
+        },
+        "zones": {},
+        "flows": [],
+        "tiers": {"small": {"maxContracts": 5, "maxTools": 50, "maxConsumers": 5, "maxRate": "10/second"}},
+        "classifications": {},
+        "roles": {
+            "admin": {"description": "Runs the platform.", "scope": "platform", "permissions": ["catalog:read"]},
+            "developer": {"description": "Builds with the APIs.", "permissions": ["tools:read"]},
+            "reader": {"description": "Looks things up.", "permissions": ["tools:read"]},
+        },
+        "people": {"halliday": {"firstName": "James", "lastName": "Halliday", "email": "halliday@stoa.example"}},
+        "groups": {"operators": {"roles": ["admin"], "members": ["halliday"]}},
+        "backends": {"allowedHosts": []},
+        "identity": {
+            "realm": "stoa",
+            "clients": {
+                "claude": {
+                    "displayName": "Claude",
+                    "redirectUris": [
+                        "https://claude.com/api/mcp/auth_callback",
+                        "https://claude.ai/api/mcp/auth_callback",
+                    ],
+                }
+            },
+        },
+    },
+}
+
+
+def tenant(name: str, people: list[str], environments: list[str]) -> Mapping[str, Any]:
+    """A tenant whose first person is a developer and whose others are readers."""
+    return {
+        "apiVersion": "gostoa.dev/v2",
+        "kind": "Tenant",
+        "metadata": {"name": name},
+        "spec": {
+            "displayName": name.upper(),
+            "tier": "small",
+            "contact": f"team@{name}.example",
+            "environments": environments,
+            "people": {
+                p: {"firstName": p.title(), "lastName": "Doe", "email": f"{p}@{name}.example"} for p in sorted(people)
+            },
+            "groups": {
+                "builders": {"roles": ["developer", "reader"], "members": people[:1]},
+                "guests": {"roles": ["reader"]},
+                "readers": {"roles": ["reader"], "members": people[1:]},
+            },
+            "secrets": {"prefix": f"tenants/{name}"},
+        },
+    }
+
+
+CONSUMERS: Mapping[str, Mapping[str, Any]] = {
+    "web": {
+        "displayName": "Web application",
+        "description": "Shows the stock.",
+        "client": "public",
+        "grantTypes": ["authorization_code", "refresh_token"],
+        "redirectUris": ["https://app.ioi.example/callback"],
+    },
+    "robot": {
+        "displayName": "Night robot",
+        "client": "confidential",
+        "grantTypes": ["client_credentials"],
+        "roles": ["reader"],
+        "actors": [{"name": "Night planner", "kind": "agent"}],
+    },
+}
+
+
+def document(path: str, data: Mapping[str, Any]) -> Document:
+    """`data` as if written to a file with one key or item a line, in the order of a walk."""
+    lines = 0
+
+    def tree(value: Any) -> SpanTree:
+        nonlocal lines
+        lines += 1
+        here = Span(path, lines, 1, lines, 2)
+        entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        return SpanTree(here, here, {key: tree(child) for key, child in entries})
+
+    spans = tree(data)
+    return Document(SourceFile(path, path, b""), data, lambda: spans)
+
+
+def people_of(name: str, doc: Document) -> tuple[tuple[PersonNode, ...], tuple[GroupNode, ...]]:
+    spec = doc.data["spec"]
+    groups = spec["groups"]
+    mine = {u: sorted(g for g in groups if u in groups[g].get("members", [])) for u in spec["people"]}
+    people = tuple(
+        PersonNode(
+            username=username,
+            first_name=person["firstName"],
+            last_name=person["lastName"],
+            email=person["email"],
+            tenant=name,
+            groups=tuple(mine[username]),
+            roles=tuple(sorted({r for g in mine[username] for r in groups[g]["roles"]})),
+            origin=Origin(doc, ("spec", "people", username)),
+        )
+        for username, person in sorted(spec["people"].items())
+    )
+    nodes = tuple(
+        GroupNode(
+            g,
+            tuple(groups[g]["roles"]),
+            tuple(groups[g]["members"]) if "members" in groups[g] else None,
+            Origin(doc, ("spec", "groups", g)),
+        )
+        for g in sorted(groups)
+    )
+    return people, nodes
+
+
+def tenant_node(
+    name: str, people: list[str], environments: list[str], consumers: Mapping[str, Mapping[str, Any]]
+) -> TenantNode:
+    doc = document(f"{name}/tenant.yaml", tenant(name, people, environments))
+    persons, groups = people_of(name, doc)
+    nodes = []
+    for consumer, spec in sorted(consumers.items()):
+        metadata = {"name": consumer, "tenant": name}
+        data = {"apiVersion": "gostoa.dev/v2", "kind": "Consumer", "metadata": metadata, "spec": dict(spec)}
+        origin = Origin(document(f"{name}/consumers/{consumer}.yaml", data))
+        nodes.append(ConsumerNode(consumer, f"{name}.{consumer}", Consumer.model_validate(data), (), origin))
+    return TenantNode(
+        name=name,
+        declared=Tenant.model_validate(doc.data),
+        people=persons,
+        groups=groups,
+        contracts=(),
+        consumers=tuple(nodes),
+        plans=(),
+        access={"developer": (f"{name}:stock:list",), "reader": (f"{name}:stock:list",)},
+        rate="10/second",
+        origin=Origin(doc),
+    )
+
+
+@pytest.fixture
+def graph() -> Graph:
+    """Two tenants in prod and one in dev; `ioi` has an application with people, and one without."""
+    doc = document("platform.yaml", PLATFORM)
+    people, groups = people_of("platform", doc)
+    return Graph(
+        name="stoa",
+        platform=Platform.model_validate(PLATFORM),
+        people=people,
+        groups=groups,
+        tenants=(
+            tenant_node("greg", ["sorrento"], ["prod"], {}),
+            tenant_node("ioi", ["parzival", "art3mis"], ["prod", "dev"], CONSUMERS),
+        ),
+        origin=Origin(doc),
+    )
+
+
+def emitted(graph: Graph, environment: str = "prod") -> Artifact:
+    (artifact,) = TARGET.emit(graph, environment, {})
+    return artifact
+
+
+def realm_of(graph: Graph, environment: str = "prod") -> Realm:
+    realm: Realm = json.loads(emitted(graph, environment).content)
+    return realm
+
+
+def findings(graph: Graph, realm: Realm, environment: str = "prod") -> list[tuple[str, str, str]]:
+    """Code, place and message of what `verify` says of the realm."""
+    content = json.dumps(realm).encode()
+    artifact = Artifact("keycloak/stoa-realm.json", "application/json", content, ())
+    report = Report()
+    TARGET.verify(graph, environment, {artifact.path: artifact}, report)
+    return [(d.rule.code, str(d.span), d.message) for d in report.sorted()]
+
+
+def by(key: str, name: str, entries: list[Realm]) -> Realm:
+    return next(e for e in entries if e[key] == name)
+
+
+def client(realm: Realm, name: str) -> Realm:
+    return by("clientId", name, realm["clients"])
+
+
+def user(realm: Realm, name: str) -> Realm:
+    return by("username", name, realm["users"])
+
+
+def scope(realm: Realm, name: str) -> Realm:
+    return by("name", name, realm["clientScopes"])
+
+
+def group(realm: Realm, name: str) -> Realm:
+    return by("name", name, realm["groups"])
+
+
+def drop_mapper(realm: Realm, owner: str, name: str) -> None:
+    scope(realm, owner)["protocolMappers"] = [m for m in scope(realm, owner)["protocolMappers"] if m["name"] != name]
+
+
+def test_the_realm_as_emitted_holds(graph: Graph) -> None:
+    for environment in ("prod", "dev"):
+        assert findings(graph, realm_of(graph, environment), environment) == []
+
+
+def test_emitting_twice_gives_the_same_bytes_whatever_the_order_of_the_graph(graph: Graph) -> None:
+    turned = replace(graph, tenants=graph.tenants[::-1])
+    assert emitted(graph).content == emitted(turned).content
+    assert emitted(graph).content.endswith(b"}\n")
+    assert emitted(graph).path == "keycloak/stoa-realm.json"
+    assert emitted(graph).media_type == "application/json"
+
+
+def test_every_list_is_sorted(graph: Graph) -> None:
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            for child in value.values():
+                walk(child)
+        if isinstance(value, list):
+            keys = ("username", "clientId", "name", "client", "clientScope")
+            named = [next(v[k] for k in keys if k in v) if isinstance(v, dict) else v for v in value]
+            assert named == sorted(named)
+            for child in value:
+                walk(child)
+
+    walk(realm_of(graph))
+
+
+def test_a_tenant_outside_the_environment_is_not_in_its_realm(graph: Graph) -> None:
+    realm = realm_of(graph, "dev")
+    assert [g["name"] for g in realm["groups"]] == ["ioi", "platform"]
+    assert "sorrento" not in [u["username"] for u in realm["users"]]
+
+
+def test_people_are_in_their_tenants_groups_and_have_no_password(graph: Graph) -> None:
+    realm = realm_of(graph)
+    assert user(realm, "parzival")["groups"] == ["/ioi", "/ioi/builders"]
+    assert user(realm, "halliday")["groups"] == ["/platform", "/platform/operators"]
+    assert not any("credentials" in u for u in realm["users"])
+    assert group(realm, "ioi")["attributes"] == {"tenant": ["ioi"]}
+
+
+def test_membership_that_is_not_managed_differs_from_membership_of_nobody(graph: Graph) -> None:
+    groups = {g["name"]: g for g in group(realm_of(graph), "greg")["subGroups"]}
+    assert groups["readers"]["attributes"] == {"stoa.members": ["declared"]}
+    assert "attributes" not in groups["guests"]
+
+
+def test_the_mcp_client_is_public_with_pkce_and_exact_callbacks(graph: Graph) -> None:
+    claude = client(realm_of(graph), "claude")
+    assert claude["redirectUris"] == [
+        "https://claude.ai/api/mcp/auth_callback",
+        "https://claude.com/api/mcp/auth_callback",
+    ]
+    assert claude["attributes"] == {"pkce.code.challenge.method": "S256"}
+    assert claude["publicClient"] is True
+    assert claude["defaultClientScopes"] == ["basic", "email", "profile", "stoa-mcp", "stoa-tenant"]
+
+
+def test_the_audience_is_the_exact_mcp_url(graph: Graph) -> None:
+    for environment, url in (("prod", "https://mcp.stoa.example/mcp"), ("dev", "http://127.0.0.1:8000/mcp")):
+        (mapper,) = scope(realm_of(graph, environment), "stoa-mcp")["protocolMappers"]
+        assert mapper["config"]["included.custom.audience"] == url
+
+
+def test_a_tenants_client_has_tenant_roles_only_and_is_open_to_its_own_people(graph: Graph) -> None:
+    realm = realm_of(graph)
+    assert by("client", "ioi.web", realm["scopeMappings"])["roles"] == ["developer", "reader"]
+    assert by("client", "ioi.robot", realm["scopeMappings"])["roles"] == ["reader"]
+    assert by("client", "claude", realm["scopeMappings"])["roles"] == ["admin", "developer", "reader"]
+    assert realm["clientScopeMappings"] == {"stoa.gateway": [{"clientScope": "stoa-tenant-ioi", "roles": ["ioi"]}]}
+    assert group(realm, "ioi")["clientRoles"] == {"stoa.gateway": ["ioi"]}
+    assert "clientRoles" not in group(realm, "greg")
+
+
+def test_an_application_without_people_has_an_account_in_its_tenant(graph: Graph) -> None:
+    realm = realm_of(graph)
+    robot = client(realm, "ioi.robot")
+    assert (robot["standardFlowEnabled"], robot["serviceAccountsEnabled"], robot["publicClient"]) == (
+        False,
+        True,
+        False,
+    )
+    assert robot["attributes"] == {"stoa.actors": '[["agent", "Night planner"]]'}
+    account = user(realm, "service-account-ioi.robot")
+    assert (account["groups"], account["realmRoles"]) == (["/ioi"], ["reader"])
+
+
+def test_a_public_application_may_be_read_from_where_it_is_sent_back_to(graph: Graph) -> None:
+    realm = realm_of(graph)
+    assert client(realm, "ioi.web")["webOrigins"] == ["https://app.ioi.example"]
+    assert "webOrigins" not in client(realm, "ioi.robot")
+
+
+Mutation = Callable[[Realm], object]
+
+MUTATIONS: Mapping[str, tuple[Mutation, str, str, str]] = {
+    "no subject": (
+        lambda r: drop_mapper(r, "basic", "sub"),
+        "STOA602",
+        "ioi/tenant.yaml",
+        "a token of `art3mis` for `claude` has no `sub`",
+    ),
+    "no tenant": (
+        lambda r: drop_mapper(r, "stoa-tenant", "tenant"),
+        "STOA602",
+        "ioi/tenant.yaml",
+        "a token of `art3mis` for `claude` has nothing in `tenant`, not `ioi`",
+    ),
+    "no roles": (
+        lambda r: drop_mapper(r, "stoa-tenant-ioi", "roles"),
+        "STOA602",
+        "ioi/tenant.yaml",
+        "a token of `art3mis` for `ioi.web` has nothing in `roles`, not `reader`",
+    ),
+    "only one of several tenants shown": (
+        lambda r: by("name", "tenant", scope(r, "stoa-tenant")["protocolMappers"])["config"].update(
+            {"aggregate.attrs": "false"}
+        ),
+        "STOA602",
+        "platform.yaml",
+        "the mapper of `tenant` in the scope `stoa-tenant` differs in `aggregate.attrs`",
+    ),
+    "another tenant's attribute": (
+        lambda r: group(r, "greg").update(attributes={"tenant": ["ioi"]}),
+        "STOA602",
+        "greg/tenant.yaml",
+        "a token of `sorrento` for `claude` has `ioi` in `tenant`, not `greg`",
+    ),
+    "two tenants at once": (
+        lambda r: user(r, "sorrento")["groups"].append("/ioi/builders"),
+        "STOA602",
+        "greg/tenant.yaml",
+        "a token of `sorrento` for `claude` has `greg`, `ioi` in `tenant`, not `greg`",
+    ),
+    "a tenant's client opened to everybody": (
+        lambda r: r.update(clientScopeMappings={}),
+        "STOA602",
+        "platform.yaml",
+        "a token of `halliday` for `ioi.web` has `platform` in `tenant`, not nothing",
+    ),
+    "a tenant's client opened to another tenant": (
+        lambda r: group(r, "greg").update(clientRoles={"stoa.gateway": ["ioi"]}),
+        "STOA602",
+        "greg/tenant.yaml",
+        "a token of `sorrento` for `ioi.web` has `greg` in `tenant`, not nothing",
+    ),
+    "a role more in a group": (
+        lambda r: by("name", "readers", group(r, "ioi")["subGroups"])["realmRoles"].append("developer"),
+        "STOA602",
+        "ioi/tenant.yaml",
+        "a token of `art3mis` for `claude` has `developer`, `reader` in `roles`, not `reader`",
+    ),
+    "a role of the platform in a tenant": (
+        lambda r: by("name", "guests", group(r, "greg")["subGroups"])["realmRoles"].append("admin"),
+        "STOA613",
+        "greg/tenant.yaml",
+        "the group `/greg/guests` holds the platform's role `admin`",
+    ),
+    "a role of the platform for an application": (
+        lambda r: user(r, "service-account-ioi.robot")["realmRoles"].append("admin"),
+        "STOA613",
+        "ioi/consumers/robot.yaml",
+        "`service-account-ioi.robot` holds the platform's role `admin`",
+    ),
+    "a role out of scope": (
+        lambda r: by("client", "claude", r["scopeMappings"])["roles"].remove("admin"),
+        "STOA602",
+        "platform.yaml",
+        "a token of `halliday` for `claude` has nothing in `roles`, not `admin`",
+    ),
+    "an application's account outside its tenant": (
+        lambda r: user(r, "service-account-ioi.robot").update(groups=[]),
+        "STOA602",
+        "ioi/consumers/robot.yaml",
+        "a token of `ioi.robot` itself has nothing in `tenant`, not `ioi`",
+    ),
+    "another audience": (
+        lambda r: scope(r, "stoa-mcp")["protocolMappers"][0]["config"].update(
+            {"included.custom.audience": "https://mcp.stoa.example/"}
+        ),
+        "STOA602",
+        "ioi/tenant.yaml",
+        "a token of `art3mis` for `claude` has `https://mcp.stoa.example/` in `aud`, not `https://mcp.stoa.example/mcp`",
+    ),
+    "a mapper that says anything": (
+        lambda r: scope(r, "basic")["protocolMappers"].append(
+            {"name": "x", "protocolMapper": "oidc-hardcoded-claim-mapper", "config": {"claim.name": "tenant"}}
+        ),
+        "STOA612",
+        "platform.yaml",
+        "the scope `basic` has a mapper `oidc-hardcoded-claim-mapper`",
+    ),
+    "a client's own mapper": (
+        lambda r: client(r, "claude").update(protocolMappers=[]),
+        "STOA612",
+        "platform.yaml",
+        "`claude` in `clients` sets `protocolMappers`",
+    ),
+    "a wider redirect": (
+        lambda r: client(r, "ioi.web").update(redirectUris=["https://app.ioi.example/*"]),
+        "STOA605",
+        "ioi/consumers/web.yaml",
+        "`https://app.ioi.example/*` holds a wildcard",
+    ),
+    "another redirect": (
+        lambda r: client(r, "claude")["redirectUris"].append("https://claude.example/cb"),
+        "STOA603",
+        "platform.yaml",
+        "`claude` is sent back to `https://claude.ai/api/mcp/auth_callback`, "
+        "`https://claude.com/api/mcp/auth_callback`, `https://claude.example/cb`",
+    ),
+    "the password grant": (
+        lambda r: client(r, "ioi.web").update(directAccessGrantsEnabled=True),
+        "STOA603",
+        "ioi/consumers/web.yaml",
+        "`ioi.web` has `directAccessGrantsEnabled` true, not false",
+    ),
+    "a flow left to the server": (
+        lambda r: client(r, "claude").pop("implicitFlowEnabled"),
+        "STOA603",
+        "platform.yaml",
+        "`claude` has `implicitFlowEnabled` null, not false",
+    ),
+    "no PKCE": (
+        lambda r: client(r, "ioi.web").update(attributes={}),
+        "STOA603",
+        "ioi/consumers/web.yaml",
+        "`ioi.web` does not demand PKCE with S256",
+    ),
+    "the device flow": (
+        lambda r: client(r, "claude")["attributes"].update({"oauth2.device.authorization.grant.enabled": "true"}),
+        "STOA612",
+        "platform.yaml",
+        "`claude` sets `oauth2.device.authorization.grant.enabled`",
+    ),
+    "all origins": (
+        lambda r: client(r, "ioi.web").update(webOrigins=["*"]),
+        "STOA603",
+        "ioi/consumers/web.yaml",
+        "`ioi.web` lets pages of `*` read its tokens",
+    ),
+    "a client more": (
+        lambda r: r["clients"].append({"clientId": "extra", "standardFlowEnabled": True}),
+        "STOA612",
+        "platform.yaml",
+        "the realm has the client `extra`",
+    ),
+    "a client fewer": (
+        lambda r: r["clients"].remove(client(r, "ioi.web")),
+        "STOA603",
+        "ioi/consumers/web.yaml",
+        "the realm lacks the client `ioi.web`",
+    ),
+    "one of Keycloak's clients": (
+        lambda r: r["clients"].append(client(r, "stoa.gateway") | {"clientId": "realm-management"}),
+        "STOA609",
+        "platform.yaml",
+        "`realm-management` is a client of Keycloak",
+    ),
+    "a secret": (
+        lambda r: client(r, "ioi.robot").update(secret="x"),
+        "STOA606",
+        "ioi/consumers/robot.yaml",
+        "`clients.secret` is a secret's place",
+    ),
+    "a password": (
+        lambda r: user(r, "parzival").update(credentials=[{"type": "password", "value": "x"}]),
+        "STOA606",
+        "ioi/tenant.yaml",
+        "`users.credentials` is a secret's place",
+    ),
+    "an administrator": (
+        lambda r: user(r, "parzival")["clientRoles"].update({"realm-management": ["realm-admin"]}),
+        "STOA612",
+        "ioi/tenant.yaml",
+        "`parzival` holds roles of `account`, `realm-management`",
+    ),
+    "an account more": (
+        lambda r: r["users"].append({"username": "ghost", "enabled": True}),
+        "STOA612",
+        "platform.yaml",
+        "the realm has the account `ghost`",
+    ),
+    "no role": (
+        lambda r: r["roles"]["realm"].pop(),
+        "STOA604",
+        "platform.yaml",
+        "the realm lacks the role `reader`",
+    ),
+    "composite roles": (
+        lambda r: r["roles"]["realm"][2].update(composites={"realm": ["admin"]}),
+        "STOA612",
+        "platform.yaml",
+        "the role `reader` sets `composites`",
+    ),
+    "no brute force protection": (
+        lambda r: r.update(bruteForceProtected=False),
+        "STOA610",
+        "platform.yaml",
+        "`bruteForceProtected` is false; it must be true",
+    ),
+    "long tokens": (
+        lambda r: r.update(accessTokenLifespan=86400),
+        "STOA610",
+        "platform.yaml",
+        "`accessTokenLifespan` is 86400; it must be at most 900",
+    ),
+    "another way to sign in": (
+        lambda r: r.update(identityProviders=[{"alias": "x"}]),
+        "STOA612",
+        "platform.yaml",
+        "the realm sets `identityProviders`",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_verify_reports(graph: Graph, name: str) -> None:
+    mutate, code, file, message = MUTATIONS[name]
+    realm = realm_of(graph)
+    mutate(realm)
+    found = [(c, place.split(":")[0], m) for c, place, m in findings(graph, realm)]
+    assert (code, file, message) in found
+
+
+def test_verify_points_at_the_redirect_uri_that_is_unsafe(graph: Graph) -> None:
+    ioi = next(t for t in graph.tenants if t.name == "ioi")
+    web = next(c for c in ioi.consumers if c.name == "web")
+    uris = ["https://app.ioi.example/callback", "http://app.ioi.example/callback", "http://127.0.0.1/callback"]
+    spec = web.declared.spec.model_copy(update={"redirect_uris": uris})
+    wider = replace(web, declared=web.declared.model_copy(update={"spec": spec}))
+    changed = replace(graph, tenants=(replace(ioi, consumers=(wider,)),))
+    (found,) = findings(changed, realm_of(changed))
+    assert (found[0], found[2]) == ("STOA605", "`http://app.ioi.example/callback` is not https")
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("https://app.example/*", "holds a wildcard"),
+        ("https://app.example/cb#x", "has a fragment"),
+        ("https://app.example#", "has a fragment"),
+        ("https://user@app.example/cb", "has a user"),
+        ("https://app.example/a/../cb", "walks up its path"),
+        ("https://app.example/a/%2e%2e/cb", "walks up its path"),
+        ("https://app.example\\@evil.example/", "holds a character that a URL cannot"),
+        ("https://app.example/c b", "holds a character that a URL cannot"),
+        ("javascript:alert(1)", "has no host"),
+        ("/callback", "has no host"),
+        ("custom://app/cb", "is not https"),
+        ("https://[::1/cb", "is not a URL"),
+    ],
+)
+def test_unsafe_redirect_uris(graph: Graph, uri: str, reason: str) -> None:
+    realm = realm_of(graph)
+    client(realm, "claude")["redirectUris"] = [uri]
+    assert f"`{uri}` {reason}" in [m for c, _, m in findings(graph, realm) if c == "STOA605"]
+
+
+def test_a_placeholder_is_found_wherever_it_stands(graph: Graph) -> None:
+    person = replace(graph.people[0], last_name="${DB_PASSWORD}")
+    roles = dict(graph.platform.spec.roles)
+    roles["reader"] = roles["reader"].model_copy(update={"description": "Reads ${HOME}."})
+    spec = graph.platform.spec.model_copy(update={"display_name": "${env}", "roles": roles})
+    changed = replace(graph, people=(person,), platform=graph.platform.model_copy(update={"spec": spec}))
+    found = findings(changed, realm_of(changed))
+    spans = {
+        loc: str(graph.origin.document.span(loc)) for loc in (("spec", "displayName"), ("spec", "people", "halliday"))
+    }
+    assert ("STOA607", spans["spec", "displayName"], "`displayName` holds `${`") in found
+    assert ("STOA607", spans["spec", "people", "halliday"], "`users.lastName` holds `${`") in found
+    assert [m for c, _, m in found if c == "STOA607" and m.startswith("`roles")] == [
+        "`roles.realm.2.description` holds `${`"
+    ]
+
+
+def test_a_text_that_the_database_cannot_hold_is_found(graph: Graph) -> None:
+    ioi = graph.tenants[1]
+    web = next(c for c in ioi.consumers if c.name == "web")
+    spec = web.declared.spec.model_copy(update={"description": "x" * 256})
+    longer = replace(web, declared=web.declared.model_copy(update={"spec": spec}))
+    changed = replace(graph, tenants=(replace(ioi, consumers=(longer,)),))
+    assert [(c, m) for c, _, m in findings(changed, realm_of(changed))] == [
+        ("STOA608", "`clients.description` has 256 characters")
+    ]
+
+
+def test_one_tenant_cannot_take_anothers_account(graph: Graph) -> None:
+    greg, ioi = graph.tenants
+    (sorrento,) = greg.people
+    taken = replace(sorrento, email="Parzival@ioi.example")
+    robot = replace(sorrento, username="service-account-ioi.robot", email="r@greg.example")
+    changed = replace(graph, tenants=(replace(greg, people=(taken, robot)), ioi))
+    report = Report()
+    artifact = emitted(changed)
+    TARGET.verify(changed, "prod", {artifact.path: artifact}, report)
+    collisions = [d for d in report.sorted() if d.rule.code == "STOA609"]
+    assert "`service-account-ioi.robot` is a name for an application's account" in [d.message for d in collisions]
+    assert "the e-mail address `parzival@ioi.example` is taken" in [d.message for d in collisions]
+    assert all(not d.notes for d in collisions)  # Where the other tenant's person stands is not told.
+
+
+def test_an_issuer_of_another_realm_is_found(graph: Graph) -> None:
+    spec = graph.platform.spec
+    prod = spec.environments["prod"].model_copy(update={"issuer": "https://id.stoa.example/realms/other"})
+    spec = spec.model_copy(update={"environments": {**spec.environments, "prod": prod}})
+    changed = replace(graph, platform=graph.platform.model_copy(update={"spec": spec}))
+    where = str(graph.origin.document.span(("spec", "environments", "prod", "issuer")))
+    assert findings(changed, realm_of(changed)) == [
+        ("STOA611", where, "`https://id.stoa.example/realms/other` is not the realm `stoa`")
+    ]
+
+
+@pytest.mark.parametrize("content", [None, b"{", b"[]", b'{"clients": [{}]}', b'{"users": {"a": 1}}', b'{"groups": 1}'])
+def test_a_broken_file_is_reported_and_raises_nothing(graph: Graph, content: bytes | None) -> None:
+    artifact = Artifact("keycloak/stoa-realm.json", "application/json", content or b"", ())
+    report = Report()
+    TARGET.verify(graph, "prod", {} if content is None else {artifact.path: artifact}, report)
+    assert "STOA601" in {d.rule.code for d in report.found}
+
+
+def test_codes_are_unique_and_explained() -> None:
+    codes = [r.code for r in TARGET.rules]
+    assert len(set(codes)) == len(codes)
+    assert all(r.title and r.why and r.help for r in TARGET.rules)
