@@ -1,8 +1,8 @@
 """The values of `charts/stoa-runtime`: what the compiler writes and the chart reads."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from stoa_schemas.base import Cidr, Closed, Id, Url
 from stoa_schemas.documents.platform import Image
@@ -89,19 +89,29 @@ class AddressBlock(Closed):
 
     cidr: Cidr
     """The range."""
-    except_: Annotated[list[Cidr] | None, Field(alias="except", min_length=1)] = None
+    except_: Annotated[list[Cidr], Field(alias="except", min_length=1, default_factory=list)]
     """Ranges inside it that stay closed."""
 
 
 class EgressRule(Closed):
-    """Where the pods may connect to."""
+    """Where the pods may connect to: at least one namespace or range, for a rule without any opens everything."""
 
-    namespaces: Annotated[list[Id] | None, Field(min_length=1)] = None
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["namespaces"]}, {"required": ["blocks"]}]},
+    )
+
+    namespaces: Annotated[list[Id], Field(min_length=1, default_factory=list)]
     """Every pod in these namespaces."""
-    blocks: Annotated[list[AddressBlock] | None, Field(min_length=1)] = None
+    blocks: Annotated[list[AddressBlock], Field(min_length=1, default_factory=list)]
     """Every address in these ranges."""
     ports: Annotated[list[Port], Field(min_length=1)]
     """TCP ports there."""
+
+    @model_validator(mode="after")
+    def _leads_somewhere(self) -> Self:
+        if not (self.namespaces or self.blocks):
+            raise ValueError("`namespaces` or `blocks` is needed: a rule without any opens everything")
+        return self
 
 
 class DnsValues(Closed):
@@ -131,6 +141,13 @@ class PullSecret(Closed):
     """Its name, in the release's namespace."""
 
 
+class CredentialValues(Closed):
+    """Where the backends' credentials are."""
+
+    secret_name: DnsName
+    """A Secret in the release's namespace whose keys are the runtime's variables, `STOA_SECRET_<PATH>_<KEY>`."""
+
+
 class HelmValues(Closed):
     """Every value that `charts/stoa-runtime` takes."""
 
@@ -138,8 +155,10 @@ class HelmValues(Closed):
     """The bundle that the pods serve."""
     image: Image
     """The runtime's container image."""
-    image_pull_secrets: list[PullSecret] | None = None
+    image_pull_secrets: list[PullSecret] = []
     """Secrets with the registry's credentials."""
+    credentials: CredentialValues | None = None
+    """Where the backends' credentials are; none are needed where no contract's backend asks for one."""
     replicas: ReplicaValues = ReplicaValues()
     """How many pods serve."""
     resources: ResourceValues = ResourceValues()
@@ -152,7 +171,7 @@ class HelmValues(Closed):
     """What may reach the pods, and what they may reach."""
     termination_grace_period_seconds: Annotated[int, Field(ge=10, le=3600)] = 45
     """How long a pod that is told to stop may finish the calls it has."""
-    global_: Annotated[dict[str, Any] | None, Field(alias="global")] = None
+    global_: Annotated[dict[str, Any], Field(alias="global")] = {}
     """Helm puts a parent chart's global values here; none is read."""
 
 

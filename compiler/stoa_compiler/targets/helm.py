@@ -1,0 +1,575 @@
+"""Helm values for `charts/stoa-runtime`: how the runtime is deployed, and the bundle packed into ConfigMaps.
+
+The values carry the files of the target `mcp` byte for byte. A ConfigMap is immutable and named by its
+content, so a new bundle is new names in the pod's template, and that rolls the pods.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import ValidationError
+
+from stoa_compiler import blockyaml
+from stoa_compiler.diagnostics import Note, Report, Rule, listed
+from stoa_compiler.graph import Graph, Origin
+from stoa_compiler.source import Span
+from stoa_compiler.target import Artifact, Artifacts, Target
+from stoa_schemas import bundle
+from stoa_schemas.documents.platform import Deployment, Environment, ZoneName
+from stoa_schemas.helm_values import HelmValues
+
+VALUES = "helm/stoa-runtime.values.yaml"
+OUR_ZONE: ZoneName = "dmz"
+"""The zone where the runtime is."""
+
+CONFIG_MAP_LIMIT = 1024 * 1024
+"""What Kubernetes takes in one ConfigMap: keys and values, in bytes."""
+BUDGET = 900 * 1024
+"""What one ConfigMap holds at the most, its own names and labels included."""
+SHARED = 128 * 1024
+"""What files that share a ConfigMap come to at the most: a change of one rewrites them all."""
+OVERHEAD = 2 * 1024
+"""Names, labels and annotations of one ConfigMap, rounded up."""
+
+DRAIN = 45
+"""Seconds that a stopping pod has at the least."""
+DRAIN_LIMIT = 3600
+DRAIN_SPARE = 15
+"""Seconds over the slowest backend's limit: taking the pod out of the service, and writing the audit log."""
+
+_NEVER = ("127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10")
+"""Loopback and link-local: no backend is there, and instance metadata is."""
+_PRIVATE = (*_NEVER, "10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "64:ff9b::/96", "fc00::/7")
+"""What a range as wide as the internet does not mean; NAT64 leads back to private IPv4 addresses."""
+
+Network = IPv4Network | IPv6Network
+
+UNREADABLE = Rule(
+    code="STOA620",
+    title="the rendered Helm values do not read back",
+    why="Helm would refuse them, or read something else than was meant.",
+    help="This is a mistake of the compiler. Nothing was written; please report it.",
+)
+WRONG_FILE = Rule(
+    code="STOA621",
+    title="a mounted file is not the compiled one",
+    why="The runtime would refuse the bundle, or serve another catalog than the one that was reviewed.",
+    help="This is a mistake of the compiler. Nothing was written; please report it.",
+)
+WRONG_DIGEST = Rule(
+    code="STOA622",
+    title="the Helm values name another bundle",
+    why="Answers and audit lines name the digest: it must be that of the manifest that is mounted.",
+    help="This is a mistake of the compiler. Nothing was written; please report it.",
+)
+WRONG_NAME = Rule(
+    code="STOA623",
+    title="a ConfigMap is not named by its content",
+    why="Pods roll because names change with content; a wrong name would leave old pods serving, or break the update.",
+    help="This is a mistake of the compiler. Nothing was written; please report it.",
+)
+TOO_LARGE = Rule(
+    code="STOA624",
+    title="a ConfigMap is too large",
+    why="Kubernetes refuses a ConfigMap of more than 1 MiB, so nothing of the bundle would be deployed.",
+    help="This is a mistake of the compiler. Nothing was written; please report it.",
+)
+CLASH = Rule(
+    code="STOA625",
+    title="two files would be mounted in one place",
+    why="One of them would silently hide the other.",
+    help="This is a mistake of the compiler. Nothing was written; please report it.",
+)
+WRONG_POLICY = Rule(
+    code="STOA626",
+    title="the network policy is not what the zones declare",
+    why="What no flow declares is closed, and what a flow declares must be open.",
+    help="This is a mistake of the compiler. Nothing was written; please report it.",
+)
+WRONG_DEPLOYMENT = Rule(
+    code="STOA627",
+    title="the deployment is not the declared one",
+    why="Image, replicas, resources and addresses of the environment decide what runs and who trusts it.",
+    help="This is a mistake of the compiler. Nothing was written; please report it.",
+)
+CLOSED = Rule(
+    code="STOA628",
+    title="a flow opens nothing",
+    why="Network policies are rendered from the namespaces and address ranges of zones; a zone without any stays shut.",
+    help="Give the zone its namespaces, or its address ranges where it is outside the cluster.",
+    severity="warning",
+)
+
+
+def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifact]:
+    """The values file of `environment`."""
+    spec = graph.platform.spec.environments[environment]  # type: ignore[index]
+    deployment = _deployment(spec)
+    values = HelmValues.model_validate(
+        {
+            "bundle": {
+                "digest": bundle.sha256(earlier[bundle.RUNTIME_MANIFEST].content),
+                "platform": graph.name,
+                "environment": environment,
+                "development": spec.development,
+                "configMaps": [
+                    {"name": name, "files": [{"key": f.key, "path": f.path, "content": f.content} for f in files]}
+                    for name, files in pack({path: a.content for path, a in earlier.items()})
+                ],
+            },
+            "image": deployment.image.model_dump(exclude_none=True),
+            "replicas": deployment.replicas.model_dump(),
+            "resources": {"cpu": deployment.cpu, "memory": deployment.memory},
+            "gateway": {"url": spec.gateway},
+            "issuer": {"url": spec.issuer},
+            "networkPolicy": {
+                "ingressNamespaces": _ingress_namespaces(graph),
+                "egress": [*_zone_egress(graph), *_backend_egress(graph, environment)],
+            },
+            "terminationGracePeriodSeconds": _drain_seconds(graph, environment),
+        }
+    )
+    content = blockyaml.dump(values.model_dump(by_alias=True, exclude_unset=True))
+    origins = [Origin(graph.origin.document, ("spec", "environments", environment)), graph.origin]
+    origins += [origin for _, artifact in sorted(earlier.items()) for origin in artifact.origins]
+    once = {(origin.document.file.path, origin.loc): origin for origin in origins}
+    return [Artifact(VALUES, "application/yaml", content, tuple(once.values()))]
+
+
+def _deployment(environment: Environment) -> Deployment:
+    if environment.runtime is None:
+        raise ValueError("the target `helm` is checked to have `runtime` before it is rendered")
+    return environment.runtime
+
+
+def _drain_seconds(graph: Graph, environment: str) -> int:
+    """How long a pod may need to finish the slowest call that a contract allows."""
+    slowest = max(
+        (
+            contract.backends[environment].total_ms
+            for tenant in graph.tenants_in(environment)
+            for contract in tenant.contracts
+            if contract.exposed and environment in contract.backends
+        ),
+        default=0,
+    )
+    return min(max(DRAIN, -(-slowest // 1000) + DRAIN_SPARE), DRAIN_LIMIT)
+
+
+# Packing
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file, or a part of one, as a ConfigMap holds it."""
+
+    key: str
+    path: str
+    content: str
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in its ConfigMap."""
+        return len(self.key) + len(self.content.encode())
+
+
+def pack(files: Mapping[str, bytes]) -> list[tuple[str, list[Piece]]]:
+    """The ConfigMaps that hold `files`, by name, each with its pieces by key.
+
+    A change of one file changes one ConfigMap, and the manifest's. The manifest, which changes every
+    time, and large files have their own. Small files share: they are spread over the leaves of a trie by
+    the digest of their path, and a leaf splits when it gets too full, so a file that is added or grows
+    moves no files but those of its own leaf.
+    """
+    groups: list[list[Piece]] = []
+    small: list[Piece] = []
+    for path, content in sorted(files.items()):
+        pieces = _split(path, content)
+        if path == bundle.RUNTIME_MANIFEST or len(pieces) > 1 or pieces[0].size > SHARED - OVERHEAD:
+            groups += [[piece] for piece in pieces]
+        else:
+            small += pieces
+    groups += _leaves(small, 0)
+    return sorted((_name(group), group) for group in groups)
+
+
+def _leaves(pieces: list[Piece], depth: int) -> Iterator[list[Piece]]:
+    """`pieces` in groups that may share a ConfigMap: those whose paths' digests begin with the same bits."""
+    if sum(piece.size for piece in pieces) <= SHARED - OVERHEAD:
+        if pieces:
+            yield pieces
+        return
+    for bit in (0, 1):
+        yield from _leaves([p for p in pieces if _bit(p.path, depth) == bit], depth + 1)
+
+
+def _bit(path: str, position: int) -> int:
+    digest = hashlib.sha256(path.encode()).digest()
+    return digest[position // 8] >> (7 - position % 8) & 1
+
+
+def _split(path: str, content: bytes) -> list[Piece]:
+    """The file as one piece, or in parts that fit into a ConfigMap each, cut between characters."""
+    key = _key(path)
+    room = BUDGET - OVERHEAD - len(key) - len(".part000")
+    if len(content) <= room:
+        return [Piece(key, path, content.decode())]
+    parts: list[str] = []
+    start = 0
+    while start < len(content):
+        end = min(start + room, len(content))
+        while end < len(content) and content[end] & 0b1100_0000 == 0b1000_0000:
+            end -= 1
+        parts.append(content[start:end].decode())
+        start = end
+    if len(parts) > 1000:
+        raise ValueError(f"{path} is too large to be mounted: {len(content)} bytes")
+    return [
+        Piece(f"{key}{bundle.PART_SUFFIX}{n:03}", f"{path}{bundle.PART_SUFFIX}{n:03}", part)
+        for n, part in enumerate(parts)
+    ]
+
+
+def _key(path: str) -> str:
+    """The key for `path`. Paths are made of ids, which hold no underscore, so no two share a key."""
+    if "_" in path:
+        raise ValueError(f"{path} holds an underscore")
+    return path.replace("/", "_")
+
+
+def _name(pieces: Sequence[Piece]) -> str:
+    data = bundle.canonical({piece.key: piece.content for piece in pieces})
+    return f"stoa-bundle-{hashlib.sha256(data).hexdigest()[:16]}"
+
+
+# Network policy
+
+
+def _ingress_namespaces(graph: Graph) -> list[str]:
+    """Namespaces of the zones that have a flow to ours.
+
+    Address ranges give no ingress: who comes from outside the cluster enters at the ingress controller or
+    gateway, which runs in a namespace.
+    """
+    spec = graph.platform.spec
+    sources = {flow.from_ for flow in spec.flows if flow.to == OUR_ZONE}
+    return sorted({name for zone in sources if zone in spec.zones for name in spec.zones[zone].namespaces})
+
+
+def _zone_egress(graph: Graph) -> list[dict[str, Any]]:
+    """One rule for each zone that ours has a flow to."""
+    spec = graph.platform.spec
+    rules = []
+    for name, zone in sorted(spec.zones.items()):
+        ports = sorted({flow.port for flow in spec.flows if flow.from_ == OUR_ZONE and flow.to == name})
+        if not ports or not (zone.namespaces or zone.cidrs):
+            continue
+        rule: dict[str, Any] = {"ports": ports}
+        if zone.namespaces:
+            rule["namespaces"] = sorted(set(zone.namespaces))
+        if zone.cidrs:
+            rule["blocks"] = _blocks(zone.cidrs, _PRIVATE)
+        rules.append(rule)
+    return rules
+
+
+def _backend_egress(graph: Graph, environment: str) -> list[dict[str, Any]]:
+    """The rule for the private ranges where backends may be, with the ports that contracts name."""
+    networks = graph.platform.spec.environments[environment].backend_networks  # type: ignore[index]
+    ports = sorted(
+        {
+            _port(contract.backends[environment].url)
+            for tenant in graph.tenants_in(environment)
+            for contract in tenant.contracts
+            if contract.exposed and environment in contract.backends
+        }
+    )
+    return [{"blocks": _blocks(networks, _NEVER), "ports": ports}] if networks and ports else []
+
+
+def _blocks(cidrs: Sequence[str], kept_closed: Sequence[str]) -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = []
+    for network in sorted({ip_network(cidr, strict=False) for cidr in cidrs}, key=str):
+        inside = sorted(c for c in kept_closed if _within(ip_network(c), network) and ip_network(c) != network)
+        blocks.append({"cidr": str(network)} | ({"except": inside} if inside else {}))
+    return blocks
+
+
+def _within(inner: Network, outer: Network) -> bool:
+    """Whether every address of `inner` is one of `outer`."""
+    return (
+        inner.version == outer.version
+        and outer.network_address <= inner.network_address  # type: ignore[operator]
+        and inner.broadcast_address <= outer.broadcast_address  # type: ignore[operator]
+    )
+
+
+def _port(url: str) -> int:
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+# Reading back
+
+
+def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report) -> None:
+    """Reads the values as Helm would, and compares what they deploy with the bundle and the platform."""
+    document = graph.origin.document
+    span = document.span(("spec", "environments", environment, "runtime"))
+    values = _read(artifacts[VALUES].content, span, report)
+    if values is None:
+        return
+    compiled = {path: a.content for path, a in artifacts.items() if path.startswith("mcp/")}
+    _verify_files(values, compiled, span, report)
+    _verify_deployment(values, graph, environment, span, report)
+    _verify_policy(values, graph, environment, span, report)
+    _warn_of_closed_flows(values, graph, report)
+
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _UniqueKeys(_Loader):  # type: ignore[misc]
+    """A YAML reader that refuses a key that is there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(set(keys)) != len(keys):
+            raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def _read(content: bytes, span: Span, report: Report) -> HelmValues | None:
+    try:
+        return HelmValues.model_validate(yaml.load(content.decode(), Loader=_UniqueKeys))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        report.add(UNREADABLE, span, f"`{VALUES}` is no YAML: {str(error).splitlines()[0]}")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        report.add(UNREADABLE, span, f"`{VALUES}` does not fit the chart: `{where}`: {first['msg']}")
+    return None
+
+
+def _verify_files(values: HelmValues, compiled: Mapping[str, bytes], span: Span, report: Report) -> None:
+    mounted: dict[str, str] = {}
+    names: set[str] = set()
+    for config_map in values.bundle.config_maps:
+        data = {file.key: file.content for file in config_map.files}
+        if len(data) != len(config_map.files):
+            report.add(CLASH, span, f"ConfigMap `{config_map.name}` has one key for two files")
+        for file in config_map.files:
+            if file.path in mounted:
+                report.add(CLASH, span, f"`{file.path}` is mounted twice")
+            mounted[file.path] = file.content
+        if config_map.name in names:
+            report.add(CLASH, span, f"two ConfigMaps are called `{config_map.name}`")
+        names.add(config_map.name)
+        named = "stoa-bundle-" + hashlib.sha256(bundle.canonical(data)).hexdigest()[:16]
+        if config_map.name != named:
+            report.add(WRONG_NAME, span, f"ConfigMap `{config_map.name}` holds what would be called `{named}`")
+        size = sum(len(key.encode()) + len(text.encode()) for key, text in data.items())
+        if size + OVERHEAD > BUDGET:
+            report.add(
+                TOO_LARGE,
+                span,
+                f"ConfigMap `{config_map.name}` holds {size} bytes",
+                [Note(f"{BUDGET} bytes are planned for one, {CONFIG_MAP_LIMIT} are what Kubernetes takes")],
+            )
+    _verify_content(_reassembled(mounted), compiled, span, report)
+    manifest = compiled.get(bundle.RUNTIME_MANIFEST)
+    if manifest is None or values.bundle.digest != bundle.sha256(manifest):
+        report.add(WRONG_DIGEST, span, f"the values name bundle `{values.bundle.digest}`, which was not compiled")
+
+
+def _reassembled(mounted: Mapping[str, str]) -> dict[str, bytes]:
+    """The files as the runtime reads them: parts joined in the order of their numbers, from 000 without a gap."""
+    whole = {path: text.encode() for path, text in mounted.items() if bundle.PART_SUFFIX not in path}
+    for first in [path for path in mounted if path.endswith(f"{bundle.PART_SUFFIX}000")]:
+        path = first.removesuffix("000")
+        count = sum(other.startswith(path) for other in mounted)
+        parts = [mounted.get(f"{path}{n:03}", "") for n in range(count)]
+        whole[path.removesuffix(bundle.PART_SUFFIX)] = "".join(parts).encode()
+    return whole
+
+
+def _verify_content(mounted: Mapping[str, bytes], compiled: Mapping[str, bytes], span: Span, report: Report) -> None:
+    for path in sorted(mounted.keys() | compiled.keys()):
+        if path not in mounted:
+            report.add(WRONG_FILE, span, f"`{path}` is compiled, and not mounted")
+        elif path not in compiled:
+            report.add(WRONG_FILE, span, f"`{path}` is mounted, and not compiled")
+        elif mounted[path] != compiled[path]:
+            report.add(WRONG_FILE, span, f"`{path}` is mounted with other bytes than were compiled")
+    try:
+        manifest = bundle.RuntimeManifest.model_validate_json(mounted.get(bundle.RUNTIME_MANIFEST, b""))
+    except ValidationError:
+        report.add(WRONG_FILE, span, f"`{bundle.RUNTIME_MANIFEST}` is mounted, and is no manifest")
+        return
+    for listed_file in manifest.files:
+        content = mounted.get(listed_file.path, b"")
+        if (bundle.sha256(content), len(content)) != (listed_file.sha256, listed_file.bytes):
+            report.add(WRONG_FILE, span, f"`{listed_file.path}` is mounted, and its digest is not the manifest's")
+
+
+def _verify_deployment(values: HelmValues, graph: Graph, environment: str, span: Span, report: Report) -> None:
+    spec = graph.platform.spec.environments[environment]  # type: ignore[index]
+    declared = _deployment(spec)
+    slowest = [
+        contract.backends[environment].total_ms
+        for tenant in graph.tenants_in(environment)
+        for contract in tenant.contracts
+        if contract.exposed and environment in contract.backends
+    ]
+    grace = values.termination_grace_period_seconds
+    compared = {
+        "bundle.platform": (values.bundle.platform, graph.name),
+        "bundle.environment": (values.bundle.environment, environment),
+        "bundle.development": (values.bundle.development, spec.development),
+        "image": (values.image, declared.image),
+        "imagePullSecrets": (values.image_pull_secrets, []),
+        "credentials": (values.credentials, None),
+        "replicas.min": (values.replicas.min, declared.replicas.min),
+        "replicas.max": (values.replicas.max, declared.replicas.max),
+        "resources.cpu": (values.resources.cpu, declared.cpu),
+        "resources.memory": (values.resources.memory, declared.memory),
+        "gateway.url": (values.gateway.url, spec.gateway),
+        "issuer.url": (values.issuer.url, spec.issuer),
+        "terminationGracePeriodSeconds": (all(grace * 1000 >= ms for ms in slowest) or grace == DRAIN_LIMIT, True),
+    }
+    wrong = [key for key, (rendered, wanted) in compared.items() if rendered != wanted]
+    if wrong:
+        report.add(WRONG_DEPLOYMENT, span, f"the values of {listed(wrong)} are not what the platform declares")
+
+
+def _verify_policy(values: HelmValues, graph: Graph, environment: str, span: Span, report: Report) -> None:
+    """Asks both the rendered policy and the platform about every namespace, and about both sides of every border
+    between addresses: between two borders neither can change its mind."""
+    policy = values.network_policy
+    spec = graph.platform.spec
+    ports = {flow.port for flow in spec.flows} | {port for rule in policy.egress for port in rule.ports}
+    networks = spec.environments[environment].backend_networks  # type: ignore[index]
+    backend_ports = {
+        urlsplit(c.backends[environment].url).port
+        or {"http": 80, "https": 443}[urlsplit(c.backends[environment].url).scheme]
+        for t in graph.tenants_in(environment)
+        for c in t.contracts
+        if c.exposed and environment in c.backends
+    }
+    ports |= backend_ports
+
+    def may_leave(port: int) -> Iterator[ZoneName]:
+        return (flow.to for flow in spec.flows if flow.from_ == OUR_ZONE and flow.port == port)
+
+    wrong: list[str] = []
+    namespaces = {n for zone in spec.zones.values() for n in zone.namespaces}
+    namespaces |= set(policy.ingress_namespaces) | {n for rule in policy.egress for n in rule.namespaces}
+    for namespace in sorted(namespaces):
+        zones = {name for name, zone in spec.zones.items() if namespace in zone.namespaces}
+        declared_in = any(flow.to == OUR_ZONE and flow.from_ in zones for flow in spec.flows)
+        if declared_in != (namespace in policy.ingress_namespaces):
+            wrong.append(f"from namespace {namespace}")
+        for port in sorted(ports):
+            declared_out = any(zone in zones for zone in may_leave(port))
+            rendered = any(port in rule.ports and namespace in rule.namespaces for rule in policy.egress)
+            if declared_out != rendered:
+                wrong.append(f"to namespace {namespace}, port {port}")
+
+    blocks = [(rule.ports, block) for rule in policy.egress for block in rule.blocks]
+    ranges = {c for zone in spec.zones.values() for c in zone.cidrs} | {*networks, *_PRIVATE}
+    ranges |= {c for _, block in blocks for c in (block.cidr, *block.except_)}
+    for address in _borders(ranges):
+        for port in sorted(ports):
+            of_zones = [c for name in may_leave(port) if name in spec.zones for c in spec.zones[name].cidrs]
+            declared = _covers(of_zones, _PRIVATE, address)
+            declared = declared or (port in backend_ports and _covers(networks, _NEVER, address))
+            rendered = any(
+                port in open_ports and _holds(block.cidr, address) and not _any_holds(block.except_, address)
+                for open_ports, block in blocks
+            )
+            if declared != rendered:
+                wrong.append(f"to {address[1]}, port {port}")
+    if policy.dns != type(policy.dns)():
+        wrong.append("to DNS")
+    if wrong:
+        report.add(
+            WRONG_POLICY,
+            span,
+            f"the network policy and the zones disagree on {len(wrong)} ways",
+            [Note(f"among them: {listed(wrong, 4)}")],
+        )
+
+
+Address = tuple[int, str]
+"""A version of IP, and an address as text."""
+
+
+def _borders(cidrs: set[str]) -> list[Address]:
+    """The first and last address of each range, and their neighbours outside it."""
+    found: set[tuple[int, int]] = set()
+    for network in (ip_network(cidr, strict=False) for cidr in cidrs):
+        first, last = int(network.network_address), int(network.broadcast_address)
+        found |= {(network.version, n) for n in (first - 1, first, last, last + 1) if 0 <= n < 2**network.max_prefixlen}
+    return [(v, str(IPv4Address(n) if v == 4 else IPv6Address(n))) for v, n in sorted(found)]
+
+
+def _holds(cidr: str, address: Address) -> bool:
+    return ip_address(address[1]) in ip_network(cidr, strict=False)
+
+
+def _any_holds(cidrs: Sequence[str], address: Address) -> bool:
+    return any(_holds(cidr, address) for cidr in cidrs)
+
+
+def _covers(declared: Sequence[str], kept_closed: Sequence[str], address: Address) -> bool:
+    """Whether one of the `declared` ranges means `address`: one wider than a closed range does not open that."""
+    length = {c: ip_network(c, strict=False).prefixlen for c in (*declared, *kept_closed)}
+    return any(
+        _holds(cidr, address) and not any(_holds(c, address) and length[cidr] < length[c] for c in kept_closed)
+        for cidr in declared
+    )
+
+
+def _warn_of_closed_flows(values: HelmValues, graph: Graph, report: Report) -> None:
+    document, spec = graph.origin.document, graph.platform.spec
+    if not values.network_policy.ingress_namespaces:
+        report.add(
+            CLOSED,
+            document.span(("spec", "flows"), "key"),
+            f"no zone with namespaces has a flow to `{OUR_ZONE}`",
+            [Note("nothing in the cluster can reach the runtime")],
+        )
+    for n, flow in enumerate(spec.flows):
+        zone = spec.zones.get(flow.to)
+        if flow.from_ == OUR_ZONE and zone is not None and not zone.namespaces and not zone.cidrs:
+            report.add(
+                CLOSED,
+                document.span(("spec", "flows", n, "to")),
+                f"zone `{flow.to}` has neither namespaces nor address ranges",
+                [Note("zones are declared here", document.span(("spec", "zones", flow.to), "key"))],
+            )
+
+
+TARGET = Target(
+    name="helm",
+    emit=emit,
+    verify=verify,
+    rules=(
+        UNREADABLE,
+        WRONG_FILE,
+        WRONG_DIGEST,
+        WRONG_NAME,
+        TOO_LARGE,
+        CLASH,
+        WRONG_POLICY,
+        WRONG_DEPLOYMENT,
+        CLOSED,
+    ),
+    carries=("mcp",),
+)
