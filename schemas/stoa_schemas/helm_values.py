@@ -1,5 +1,6 @@
 """The values of `charts/stoa-runtime`: what the compiler writes and the chart reads."""
 
+import json
 from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -179,3 +180,7 @@ def json_schema() -> dict[str, Any]:
     """`values.schema.json`. Draft 7, since Helm before 3.18 knows no later one."""
     schema = HelmValues.model_json_schema(by_alias=True)
     return {"$schema": "http://json-schema.org/draft-07/schema#", **schema}
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
