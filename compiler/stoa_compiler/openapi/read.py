@@ -56,10 +56,10 @@ _STRING_TAG = "tag:yaml.org,2002:str"
 @lru_cache(maxsize=16)
 def read(content: bytes, name: str) -> Description:
     """The description in `content`, JSON or YAML; equal bytes are read once in a process."""
-    return describe(_parse(content), name)
+    return describe(_parse(content, name), name)
 
 
-def _parse(content: bytes) -> Any:
+def _parse(content: bytes, name: str) -> Any:
     if len(content) > MAX_BYTES:
         raise DescriptionError(f"the file has {len(content):,} bytes; at most {MAX_BYTES:,} are taken")
     content = content.removeprefix(b"\xef\xbb\xbf")
@@ -76,11 +76,10 @@ def _parse(content: bytes) -> Any:
     try:
         return _json(content, text)
     except orjson.JSONDecodeError as error:
-        # YAML's flow style begins with the same brace. If it is not that either, JSON was meant.
-        try:
+        # YAML's flow style begins with the same brace, and takes much that is broken JSON.
+        if name.endswith((".yaml", ".yml")):
             return _yaml(text)
-        except DescriptionError:
-            raise DescriptionError(f"not well-formed JSON: {error.msg}", error.lineno, error.colno) from None
+        raise DescriptionError(f"not well-formed JSON: {error.msg}", error.lineno, error.colno) from None
 
 
 def _json(content: bytes, text: str) -> Any:
