@@ -1,9 +1,15 @@
 """What every document shares: closedness, strictness, and the small types that values are made of."""
 
+import ast
+import inspect
+import textwrap
+from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
 
 from stoa_schemas import names
 
@@ -19,9 +25,40 @@ class Closed(BaseModel):
         frozen=True,
         alias_generator=to_camel,
         populate_by_name=True,
-        use_attribute_docstrings=True,
         defer_build=True,
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The model's JSON Schema, each property described by the docstring under its field."""
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in _described(cls).items():
+            field = cls.model_fields.get(name)
+            if field is not None and (field.alias or name) in properties:
+                properties[field.alias or name].setdefault("description", text)
+        return schema
+
+
+@cache
+def _described(model: type[BaseModel]) -> dict[str, str]:
+    """The docstrings under a model's fields, by field.
+
+    Pydantic can read them when a class is made, which takes longer than a small compile; nobody needs them
+    before a schema is written or a mistake explained.
+    """
+    found: dict[str, str] = {}
+    for cls in reversed(model.__mro__):
+        if not issubclass(cls, BaseModel) or cls in (BaseModel, Closed):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, below in pairwise(body.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+                text = getattr(below.value, "value", None)
+                if isinstance(text, str):
+                    found[field.target.id] = inspect.cleandoc(text)
+    return found
 
 
 Id = Annotated[str, Field(pattern=names.ID)]
