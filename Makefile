@@ -1,0 +1,75 @@
+# `make` shows what there is. Needed: Python 3.11 or newer, git and make; all else goes into .venv, once.
+
+PYTHON ?= python3
+FILE ?=
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Named by the content of what it stands for, so a changed lock or pyproject.toml sets up anew.
+READY := $(VENV)/ready-$(shell cat .ci/lock.txt pyproject.toml | cksum | tr ' ' '-')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-openapi test lint format bench lock clean
+
+help:
+	@echo 'make demo                    compile the demo source, serve it, sign in as three people, call tools'
+	@echo 'make demo-openapi FILE=...   the same with any OpenAPI 3.x file'
+	@echo 'make test                    every test; PYTEST_ARGS="-k name" narrows it'
+	@echo 'make lint                    format, lint, types, direction of imports, .gitlab-ci.yml'
+	@echo 'make format                  put the code into its form'
+	@echo 'make bench                   figures, with ratios'
+	@echo 'make lock                    resolve .ci/lock.txt anew (needs uv)'
+	@echo 'make setup                   only .venv, which every target above sets up when it has to'
+	@echo 'make clean                   remove .venv and caches'
+	@echo
+	@echo 'PYTHON=python3.13 make ...   another Python than python3'
+
+setup: $(READY)
+
+$(READY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo 'STOA needs Python 3.11 or newer, and $(PYTHON) is' \
+			"$$($(PYTHON) --version 2>&1 || true). Name another one: make PYTHON=python3.13 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo '$(PYTHON) lacks the module venv, or the pip that it brings.' \
+			'On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	@echo 'Setting up $(VENV), once: a virtual environment, the packages of .ci/lock.txt by their hashes, STOA itself.'
+	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .ci/lock.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/ready-*
+	@touch $@
+	@echo 'Done.'
+
+demo: $(READY)
+	@$(BIN)/python tests/demo/main_job.py
+
+demo-openapi: $(READY)
+	@test -n '$(FILE)' || { echo 'Which file? make demo-openapi FILE=path/to/openapi.json' >&2; exit 2; }
+	@$(BIN)/python tests/demo/any_openapi.py '$(FILE)'
+
+test: $(READY)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci .gitlab-ci.yml
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	@$(BIN)/python tests/bench/run.py
+
+lock:
+	@command -v uv >/dev/null || { echo 'uv is not on PATH; it is on PyPI: pip install uv' >&2; exit 1; }
+	uv pip compile --generate-hashes --no-emit-index-url --universal --python-version 3.11 --all-extras \
+		-o .ci/lock.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
