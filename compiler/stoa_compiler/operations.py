@@ -8,7 +8,7 @@ from typing import Any
 from stoa_compiler import openapi
 from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
 from stoa_compiler.graph import OperationNode, Origin
-from stoa_compiler.source import Document, Loc
+from stoa_compiler.source import Document, Loc, Span
 from stoa_schemas import bundle, names
 from stoa_schemas.documents import Platform, UniversalAPIContract
 from stoa_schemas.documents.contract import AnswerRule, Operation
@@ -238,6 +238,10 @@ class Lowering:
     ) -> None:
         """Every `{name}` is filled by one required argument, and every place is filled once."""
         span = self.document.span
+
+        def at(argument: str) -> Span:
+            return span((*loc, "input", "properties", argument), "key")
+
         wanted = _TEMPLATE.findall(path)
         rest = _TEMPLATE.sub("", path)
         if "{" in rest or "}" in rest or len(set(wanted)) != len(wanted) or "" in wanted:
@@ -247,23 +251,22 @@ class Lowering:
             self.report.add(PATH_TEMPLATE, span((*loc, "path")), f"`{path}` holds a dot segment")
         filled: dict[tuple[str, str], str] = {}
         for argument, placement in placements.items():
-            at = span((*loc, "input", "properties", argument), "key")
             place = (placement.in_, placement.name.lower() if placement.in_ == "header" else placement.name)
             if place in filled:
                 self.report.add(
                     PATH_TEMPLATE,
-                    at,
+                    at(argument),
                     f"`{argument}` and `{filled[place]}` go to the same place, {place[0]} `{place[1]}`",
                 )
             filled[place] = argument
             if placement.in_ == "header" and placement.name.lower() in _OWN_HEADERS:
-                self.report.add(PATH_TEMPLATE, at, f"the header `{placement.name}` is the runtime's own")
+                self.report.add(PATH_TEMPLATE, at(argument), f"the header `{placement.name}` is the runtime's own")
             if placement.in_ != "path":
                 continue
             if placement.name not in wanted:
-                self.report.add(PATH_TEMPLATE, at, f"`{path}` has no `{{{placement.name}}}`")
+                self.report.add(PATH_TEMPLATE, at(argument), f"`{path}` has no `{{{placement.name}}}`")
             elif argument not in required:
-                self.report.add(PATH_TEMPLATE, at, f"`{argument}` is part of the path but not required")
+                self.report.add(PATH_TEMPLATE, at(argument), f"`{argument}` is part of the path but not required")
         for name in wanted:
             if ("path", name) not in filled:
                 self.report.add(

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from stoa_compiler.checks.addresses import host_matches, is_cluster_name, is_loopback_host, literal_address
 from stoa_compiler.diagnostics import Report, Rule
 from stoa_compiler.graph import ContractNode, Graph, TenantNode
+from stoa_compiler.source import Span
 from stoa_schemas.documents.platform import EnvironmentName
 
 HOST_NOT_ALLOWED = Rule(
@@ -45,15 +46,18 @@ def _backend(
     development = declared is not None and declared.development
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".").lower()
-    where = contract.origin.document.span(("spec", "backend", "urls", environment))
+
+    def where() -> Span:
+        return contract.origin.document.span(("spec", "backend", "urls", environment))
+
     if development and is_loopback_host(host):
         return
     address = literal_address(host)
     if address is not None or is_cluster_name(host):
         said = f"the address {address}" if address is not None else "a name that only a cluster or a machine knows"
-        report.add(ADDRESS, where, f"`{host}` is {said}")
+        report.add(ADDRESS, where(), f"`{host}` is {said}")
         return
     if not any(host_matches(a.host, host) and tenant.name in a.tenants for a in spec.backends.allowed_hosts):
-        report.add(HOST_NOT_ALLOWED, where, f"`{host}` is not listed for `{tenant.name}`")
+        report.add(HOST_NOT_ALLOWED, where(), f"`{host}` is not listed for `{tenant.name}`")
     if parts.scheme != "https" and not development:
-        report.add(PLAIN_HTTP, where, f"`{environment}` is reached by plain http")
+        report.add(PLAIN_HTTP, where(), f"`{environment}` is reached by plain http")

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from stoa_compiler.checks.addresses import is_loopback_host
 from stoa_compiler.diagnostics import Note, Report, Rule
 from stoa_compiler.graph import ConsumerNode, Graph, SubscriptionNode
-from stoa_compiler.source import Document, Loc
+from stoa_compiler.source import Document, Loc, Span
 
 REDIRECT = Rule(
     code="STOA461",
@@ -89,19 +89,22 @@ def check_redirects(uris: Sequence[str], document: Document, loc: Loc, report: R
 def _grant_types(consumer: ConsumerNode, report: Report) -> None:
     spec, document = consumer.declared.spec, consumer.origin.document
     types = set(spec.grant_types)
-    at = document.span(("spec", "grantTypes"), "key")
+
+    def at() -> Span:
+        return document.span(("spec", "grantTypes"), "key")
+
     if "authorization_code" in types and not spec.redirect_uris:
-        report.add(GRANT_TYPES, at, "`authorization_code` without `redirectUris`")
+        report.add(GRANT_TYPES, at(), "`authorization_code` without `redirectUris`")
     if spec.redirect_uris and "authorization_code" not in types:
         where = document.span(("spec", "redirectUris"), "key")
         report.add(GRANT_TYPES, where, "`redirectUris` without `authorization_code`")
     if "refresh_token" in types and "authorization_code" not in types:
-        report.add(GRANT_TYPES, at, "`refresh_token` without `authorization_code`")
+        report.add(GRANT_TYPES, at(), "`refresh_token` without `authorization_code`")
     if "client_credentials" in types and spec.client == "public":
         where = document.span(("spec", "client"))
         report.add(GRANT_TYPES, where, "`client_credentials` for a client that cannot keep a secret")
     if "client_credentials" in types and not spec.roles:
-        report.add(GRANT_TYPES, at, "`client_credentials` without `roles`")
+        report.add(GRANT_TYPES, at(), "`client_credentials` without `roles`")
     if spec.roles and "client_credentials" not in types:
         report.add(GRANT_TYPES, document.span(("spec", "roles"), "key"), "`roles` without `client_credentials`")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from stoa_compiler.diagnostics import Note, Report, Rule
 from stoa_compiler.graph import ContractNode, Graph, OperationNode, TenantNode
+from stoa_compiler.source import Span
 from stoa_schemas.base import calls_per_second
 from stoa_schemas.documents.platform import Classification, Policy
 
@@ -114,32 +115,40 @@ _FULFILLED_BY_OPERATION: Mapping[Policy, tuple[str, Callable[[OperationNode], bo
 def _demands(graph: Graph, contract: ContractNode, demanded: Classification, report: Report) -> None:
     name = contract.declared.spec.classification
     document = contract.origin.document
-    where = graph.origin.document.span(("spec", "classifications", name, "demands"), "key")
+
+    def note(policy: Policy) -> list[Note]:
+        where = graph.origin.document.span(("spec", "classifications", name, "demands"), "key")
+        return [Note(f"`{name}` demands `{policy}`", where)]
+
     for policy in demanded.demands:
-        note = [Note(f"`{name}` demands `{policy}`", where)]
         if policy in _FULFILLED:
             problem, fulfilled = _FULFILLED[policy]
             if not fulfilled(contract):
                 at = document.span(("spec", "backend"), "key")
-                report.add(DEMANDED, at, f"`{name}` demands `{policy}`, but {problem}", note)
+                report.add(DEMANDED, at, f"`{name}` demands `{policy}`, but {problem}", note(policy))
         else:
             problem, fulfils = _FULFILLED_BY_OPERATION[policy]
             for operation in contract.operations:
                 if operation.exposed and not fulfils(operation):
                     at = document.span(operation.origin.loc, "key")
-                    report.add(DEMANDED, at, f"`{name}` demands `{policy}` of `{operation.name}`, but {problem}", note)
+                    report.add(
+                        DEMANDED, at, f"`{name}` demands `{policy}` of `{operation.name}`, but {problem}", note(policy)
+                    )
 
 
 def _side_effects(operation: OperationNode, report: Report) -> None:
     declared, method = operation.declared.side_effects, operation.request.method
     document, loc = operation.origin.document, operation.origin.loc
-    at = document.span((*loc, "sideEffects"))
+
+    def at() -> Span:
+        return document.span((*loc, "sideEffects"))
+
     if method in ("GET", "HEAD", "OPTIONS") and declared in ("write", "destructive"):
-        report.add(SIDE_EFFECTS, at, f"`{operation.name}` is `{declared}`, but {method} is a safe method")
+        report.add(SIDE_EFFECTS, at(), f"`{operation.name}` is `{declared}`, but {method} is a safe method")
     elif method == "DELETE" and declared != "destructive":
-        report.add(SIDE_EFFECTS, at, f"`{operation.name}` is `{declared}`, but DELETE destroys")
+        report.add(SIDE_EFFECTS, at(), f"`{operation.name}` is `{declared}`, but DELETE destroys")
     elif method in ("PUT", "PATCH") and declared in ("none", "read"):
-        report.add(SIDE_EFFECTS, at, f"`{operation.name}` is `{declared}`, but {method} changes its target")
+        report.add(SIDE_EFFECTS, at(), f"`{operation.name}` is `{declared}`, but {method} changes its target")
     if not operation.declared.protocols:
         report.add(EMPTY_PROTOCOLS, document.span((*loc, "protocols")), f"`{operation.name}` is exposed nowhere")
 

@@ -87,7 +87,7 @@ def check(graph: Graph, report: Report) -> None:
     spec, document = graph.platform.spec, graph.origin.document
     for name, environment in spec.environments.items():
         at = ("spec", "environments", name)
-        if "helm" in environment.targets:
+        if "helm" in environment.targets and (environment.runtime is None or "mcp" not in environment.targets):
             where = document.span((*at, "targets", environment.targets.index("helm")))
             if environment.runtime is None:
                 report.add(HELM_NEEDS_RUNTIME, where, f"`{name}` renders `helm`, but declares no `runtime`")
@@ -113,16 +113,16 @@ def _endpoints(graph: Graph, report: Report) -> None:
     for name, environment in spec.environments.items():
         at = ("spec", "environments", name)
         for key, url in (("gateway", environment.gateway), ("issuer", environment.issuer)):
-            parts, where = urlsplit(url), document.span((*at, key))
+            parts = urlsplit(url)
             host = parts.hostname or ""
             if environment.development and is_loopback_host(host):
                 continue
             if parts.scheme != "https":
-                report.add(ENDPOINT, where, f"`{key}` of `{name}` is not https")
+                report.add(ENDPOINT, document.span((*at, key)), f"`{key}` of `{name}` is not https")
             elif host != spec.domain and not host.endswith(f".{spec.domain}"):
                 report.add(
                     ENDPOINT,
-                    where,
+                    document.span((*at, key)),
                     f"`{host}` is not at or below `{spec.domain}`",
                     [Note("the platform's domain", document.span(("spec", "domain")))],
                 )

@@ -74,7 +74,7 @@ def _operation(operation: OperationNode, report: Report) -> None:
 
 
 def _schema(operation: OperationNode, loc: Loc, schema: Mapping[str, Any], report: Report) -> None:
-    span = operation.origin.document.span
+    span, before = operation.origin.document.span, report.errors
     for nodes, (at, node) in enumerate(_nodes(schema, loc), start=1):
         if len(at) - len(loc) > MAX_SCHEMA_DEPTH * 2 or nodes > MAX_SCHEMA_NODES:
             report.add(
@@ -94,9 +94,9 @@ def _schema(operation: OperationNode, loc: Loc, schema: Mapping[str, Any], repor
             problem = pattern_problem(pattern)
             if problem:
                 report.add(PATTERN, span((*at, "pattern")), f"`{pattern[:80]}` {problem}")
-    if any(d.rule in (REMOTE_REFERENCE, PATTERN, NOT_A_SCHEMA) and d.span.file == span().file for d in report.found):
+    if report.errors > before:
         return
-    for error in jsonschema_rs.Draft202012Validator(_META).iter_errors(dict(schema)):
+    for error in _META.iter_errors(schema):
         path = tuple(error.instance_path)
         report.add(
             NOT_A_SCHEMA, span((*loc, *path)), f"`{(*loc, *path)[-1]}` is not valid here: {_short(error.message)}"
@@ -108,7 +108,7 @@ def _schema(operation: OperationNode, loc: Loc, schema: Mapping[str, Any], repor
         report.add(NOT_A_SCHEMA, span(loc, "key"), f"the schema cannot be used: {_short(str(error))}")
 
 
-_META = {"$ref": "https://json-schema.org/draft/2020-12/schema"}
+_META = jsonschema_rs.Draft202012Validator({"$ref": "https://json-schema.org/draft/2020-12/schema"})
 """The meta-schema, which the library holds: nothing is fetched."""
 
 

@@ -66,8 +66,10 @@ def _caps(graph: Graph, tenant: TenantNode, report: Report) -> None:
     tier = graph.platform.spec.tiers.get(spec.tier)
     if tier is None:
         return
-    note = [Note(f"the tier `{spec.tier}`", graph.origin.document.span(("spec", "tiers", spec.tier), "key"))]
-    at = document.span(("spec", "tier"))
+
+    def note() -> list[Note]:
+        return [Note(f"the tier `{spec.tier}`", graph.origin.document.span(("spec", "tiers", spec.tier), "key"))]
+
     max_tools = min(spec.quotas.max_tools or tier.max_tools, tier.max_tools)
     for what, count, cap in (
         ("contracts", len(tenant.contracts), tier.max_contracts),
@@ -75,14 +77,15 @@ def _caps(graph: Graph, tenant: TenantNode, report: Report) -> None:
         ("consumers", len(tenant.consumers), tier.max_consumers),
     ):
         if count > cap:
-            report.add(OVER_CAP, at, f"`{tenant.name}` has {count} {what}; at most {cap} are allowed", note)
+            at = document.span(("spec", "tier"))
+            report.add(OVER_CAP, at, f"`{tenant.name}` has {count} {what}; at most {cap} are allowed", note())
     quotas = ("spec", "quotas")
     if spec.quotas.max_tools is not None and spec.quotas.max_tools > tier.max_tools:
         where = document.span((*quotas, "maxTools"))
-        report.add(OVER_CAP, where, f"`maxTools` is {spec.quotas.max_tools}; the tier allows {tier.max_tools}", note)
+        report.add(OVER_CAP, where, f"`maxTools` is {spec.quotas.max_tools}; the tier allows {tier.max_tools}", note())
     if spec.quotas.rate and calls_per_second(spec.quotas.rate) > calls_per_second(tier.max_rate):
         where = document.span((*quotas, "rate"))
-        report.add(OVER_CAP, where, f"`{spec.quotas.rate}` is more than the tier's `{tier.max_rate}`", note)
+        report.add(OVER_CAP, where, f"`{spec.quotas.rate}` is more than the tier's `{tier.max_rate}`", note())
 
 
 def _grants(graph: Graph, tenant: TenantNode, report: Report) -> None:

@@ -9,6 +9,7 @@ from stoa_compiler.access import matches
 from stoa_compiler.diagnostics import Report, Rule
 from stoa_compiler.graph import ConsumerNode, ContractNode, Graph, OperationNode, Origin, PlanNode, TenantNode
 from stoa_compiler.operations import legacy_output_schema
+from stoa_compiler.source import Span
 from stoa_compiler.target import Artifact, Artifacts, Target
 from stoa_schemas import bundle
 from stoa_schemas.base import milliseconds
@@ -262,12 +263,11 @@ def _development(graph: Graph, tenants: Sequence[TenantNode]) -> bundle.Developm
 
 def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report) -> None:
     """Reads the files back as plain JSON and rebuilds who may call what from the grants alone."""
-    at = graph.origin.document.span()
     manifest = orjson.loads(artifacts[bundle.RUNTIME_MANIFEST].content)
     named = {f["path"]: f["sha256"] for f in manifest["files"]}
     found = {p: bundle.sha256(a.content) for p, a in artifacts.items() if p != bundle.RUNTIME_MANIFEST}
     for path in sorted(named.keys() ^ found.keys() | {p for p in named.keys() & found.keys() if named[p] != found[p]}):
-        report.add(DIGEST_DIFFERS, at, f"`{path}` is not what the manifest names")
+        report.add(DIGEST_DIFFERS, graph.origin.document.span(), f"`{path}` is not what the manifest names")
     for tenant in graph.tenants_in(environment):
         content = artifacts.get(_catalog_path(tenant.name))
         if content is None:
@@ -277,33 +277,39 @@ def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report)
 
 
 def _verify_catalog(graph: Graph, tenant: TenantNode, catalog: Mapping[str, Any], report: Report) -> None:
-    span = tenant.origin.document.span()
+
+    def span() -> Span:
+        return tenant.origin.document.span()
+
     tools = {t["name"]: t for t in catalog["tools"]}
     rendered = {(role, tools[n]["id"]) for role, names in catalog["access"].items() for n in names if n in tools}
     unknown = [n for names in catalog["access"].values() for n in names if n not in tools]
     for name in unknown:
-        report.add(TABLE_DIFFERS, span, f"the access table names `{name}`, which is no tool")
+        report.add(TABLE_DIFFERS, span(), f"the access table names `{name}`, which is no tool")
     declared = set(_declared_access(graph, tenant))
     for role, tool in sorted(rendered - declared):
-        report.add(TABLE_DIFFERS, span, f"`{role}` may call `{tool}`, which no grant gives")
+        report.add(TABLE_DIFFERS, span(), f"`{role}` may call `{tool}`, which no grant gives")
     for role, tool in sorted(declared - rendered):
-        report.add(TABLE_DIFFERS, span, f"`{role}` may not call `{tool}`, which a grant gives")
+        report.add(TABLE_DIFFERS, span(), f"`{role}` may not call `{tool}`, which a grant gives")
     for tool in catalog["tools"]:
         if tool["id"].split(":")[0] != tenant.name or catalog["tenant"] != tenant.name:
-            report.add(CROSSED, span, f"the catalog of `{tenant.name}` holds `{tool['id']}`")
+            report.add(CROSSED, span(), f"the catalog of `{tenant.name}` holds `{tool['id']}`")
         operation = _operation(tenant, tool["id"])
         if operation is None or operation.declared.side_effects != tool["sideEffects"]:
-            report.add(SHAPE, span, f"`{tool['id']}` is not declared so")
+            report.add(SHAPE, span(), f"`{tool['id']}` is not declared so")
             continue
-        where = operation.origin.document.span(operation.origin.loc, "key")
+
+        def where(node: OperationNode = operation) -> Span:
+            return node.origin.document.span(node.origin.loc, "key")
+
         if tool["sideEffects"] == "destructive" and not tool["approval"]:
-            report.add(UNAPPROVED, where, f"`{tool['id']}` is destructive and needs nobody's approval")
+            report.add(UNAPPROVED, where(), f"`{tool['id']}` is destructive and needs nobody's approval")
         if tool["inputSchema"].get("type") != "object" or tool["inputSchema"].get("additionalProperties") is not False:
-            report.add(SHAPE, where, f"the input of `{tool['id']}` is not a closed object")
+            report.add(SHAPE, where(), f"the input of `{tool['id']}` is not a closed object")
         placed = set(tool["request"]["arguments"]) | {(tool["request"].get("body") or {}).get("argument")}
         for argument in tool["inputSchema"].get("properties", {}):
             if argument not in placed:
-                report.add(SHAPE, where, f"`{argument}` of `{tool['id']}` goes nowhere")
+                report.add(SHAPE, where(), f"`{argument}` of `{tool['id']}` goes nowhere")
 
 
 def _declared_access(graph: Graph, tenant: TenantNode) -> Iterator[tuple[str, str]]:
