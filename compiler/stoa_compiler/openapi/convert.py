@@ -15,7 +15,7 @@ import jsonschema_rs
 
 from stoa_compiler.diagnostics import nearest
 from stoa_compiler.openapi.model import Converted, Description, FoundExample, OperationRef, Problem
-from stoa_compiler.openapi.pointer import pointer
+from stoa_compiler.openapi.pointer import look_up, pointer
 from stoa_compiler.openapi.references import Refused, follow
 from stoa_compiler.openapi.schema import (
     Schema,
@@ -126,7 +126,7 @@ class _Conversion:
     def __init__(self, description: Description, ref: OperationRef) -> None:
         self.description = description
         self.ref = ref
-        self.operation: Mapping[str, Any] = follow(description, {"$ref": "#" + ref.pointer}, ref.pointer)[0]
+        self.operation: Mapping[str, Any] = look_up(description.document, ref.pointer)
         self.problems: list[Problem] = []
         self.request = SchemaWriter(description, "request")
         self.examples: dict[str, dict[str, Any]] = {}
@@ -192,7 +192,7 @@ class _Conversion:
     def _parameters(self) -> list[_Argument]:
         found: dict[tuple[str, str], tuple[Mapping[str, Any], str]] = {}
         steps = self.ref.pointer.rpartition("/")[0]
-        item = follow(self.description, {"$ref": "#" + steps}, steps)[0]
+        item = look_up(self.description.document, steps)
         for holder, at in ((item, steps), (self.operation, self.ref.pointer)):
             listed = holder.get("parameters") or []
             if not isinstance(listed, list):

@@ -1,7 +1,6 @@
 """JSON pointers (RFC 6901): made, and followed."""
 
 from typing import Any
-from urllib.parse import unquote
 
 MISSING: Any = object()
 """What a pointer that leads nowhere points at."""
@@ -13,8 +12,8 @@ def pointer(*steps: str | int) -> str:
 
 
 def steps(path: str) -> list[str]:
-    """The steps of a pointer, as it stands in a URL's fragment."""
-    return [unquote(s).replace("~1", "/").replace("~0", "~") for s in path.split("/")[1:]]
+    """The steps of a pointer."""
+    return [s.replace("~1", "/").replace("~0", "~") for s in path.split("/")[1:]]
 
 
 def look_up(document: Any, path: str) -> Any:

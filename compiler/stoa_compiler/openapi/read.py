@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 import yaml
@@ -384,9 +385,10 @@ def _followed(
         return item, where
     node: Any = document
     if target.startswith("#/"):
-        node = look_up(document, target[1:])
+        at = unquote(target[1:])
+        node = look_up(document, at)
         if isinstance(node, dict) and "$ref" not in node:
-            return {**node, **{k: v for k, v in item.items() if k != "$ref"}}, target[1:]
+            return node, at
     problems.append(
         Problem(
             f"{where}/$ref",

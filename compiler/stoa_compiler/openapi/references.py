@@ -1,6 +1,7 @@
 """References inside one description: followed, never fetched."""
 
 from typing import Any
+from urllib.parse import unquote
 
 from stoa_compiler.openapi.model import Description, Problem
 from stoa_compiler.openapi.pointer import MISSING, look_up
@@ -38,9 +39,10 @@ def _find(description: Description, ref: str, where: str) -> tuple[Any, str]:
             )
         )
     if ref.startswith("#/"):
-        node = look_up(description.document, ref[1:])
+        at = unquote(ref[1:])  # The pointer stands in a URL's fragment (RFC 6901, 6).
+        node = look_up(description.document, at)
         if node is not MISSING:
-            return node, ref[1:]
+            return node, at
     elif len(ref) > 1:
         anchored = _anchors(description).get(ref[1:])
         if anchored is not None:

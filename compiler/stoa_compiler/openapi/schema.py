@@ -17,6 +17,7 @@ import jsonschema_rs
 import orjson
 
 from stoa_compiler.openapi.model import Description, Problem
+from stoa_compiler.openapi.pointer import look_up
 from stoa_compiler.openapi.references import Refused, resolve
 from stoa_compiler.openapi.text import clean, one_line
 from stoa_compiler.parse import hidden_character
@@ -574,7 +575,7 @@ def definition(description: Description, direction: Direction, key: Key) -> Defi
     known: Definition | None = description.targets.get(slot)
     if known is None:
         at, not_required = key
-        node, at = resolve(description, "#" + at, at)
+        node = look_up(description.document, at)
         writer = SchemaWriter(description, direction, node)
         schema = writer.write(node, at, not_required)
         name = definition_name(description, key)

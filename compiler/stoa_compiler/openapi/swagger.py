@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from stoa_compiler.openapi.pointer import MISSING, look_up
 
@@ -46,7 +47,7 @@ def _follow(document: Mapping[str, Any], node: Any) -> Any:
         ref = node.get("$ref") if isinstance(node, dict) else None
         if not isinstance(ref, str) or not ref.startswith("#/"):
             return node
-        target = look_up(document, ref[1:])
+        target = look_up(document, unquote(ref[1:]))
         if target is MISSING:
             return node
         node = target
