@@ -1,0 +1,185 @@
+"""A backend's answer as a tool's result: parsed, checked against its schema, shaped for the client's protocol."""
+
+import base64
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import mcp_types
+import orjson
+
+from stoa_runtime.backends import Reply
+from stoa_runtime.bundles import PreparedTool
+
+EXCERPT = 800
+"""Characters of a backend's own words about an error."""
+
+_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
+_WORDS = ("title", "detail", "message", "error_description", "error", "errors", "code", "field", "fields", "violations")
+"""The members of an error answer that say what was wrong: those of RFC 9457 and the usual others."""
+
+Decision = Literal["allowed", "refused", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """A result, and what is to be written about it in the audit log."""
+
+    result: mcp_types.CallToolResult
+    decision: Decision
+    rule: str
+    deviates: bool = False
+
+
+def failure(text: str) -> mcp_types.CallToolResult:
+    """A result that says that the call failed, in words from which a model can correct itself."""
+    return mcp_types.CallToolResult(content=[mcp_types.TextContent(text=text)], is_error=True)
+
+
+def shaped(tool: PreparedTool, reply: Reply, *, legacy: bool) -> Shaped:
+    """The result that `reply` makes for clients of this protocol era."""
+    if not 200 <= reply.status < 300:
+        return Shaped(failure(_refusal(reply)), "failed", "backend-status")
+    taken = tool.declared.answer
+    if not reply.body or not taken.media_types:
+        return _empty(tool, reply, legacy)
+    if not any(_covers(pattern, reply.media_type) for pattern in taken.media_types):
+        return Shaped(
+            failure("The backend's answer is of a media type that the contract does not declare; it is withheld."),
+            "refused",
+            "answer-media-type",
+        )
+    if _is_json(reply.media_type):
+        try:
+            value = _parsed(reply.body)
+        except ValueError:
+            return Shaped(
+                failure("The backend's answer is not well-formed JSON; it is withheld."), "refused", "answer-json"
+            )
+        return _checked(tool, value, reply.body.decode(), legacy)
+    if reply.media_type.startswith("text/") or reply.media_type in ("application/xml", "application/yaml"):
+        text = _text(reply)
+        return _checked(tool, text, text, legacy)
+    return _binary(tool, reply)
+
+
+def _parsed(body: bytes) -> Any:
+    """The value, strictly: no NaN, no lone surrogates; whole numbers beyond 64 bits keep every digit."""
+    value = orjson.loads(body)
+    return json.loads(body) if _LONG_NUMBER.search(body) else value
+
+
+_LONG_NUMBER = re.compile(rb"\d{19}")
+
+
+def _covers(pattern: str, media_type: str) -> bool:
+    wanted = pattern.partition(";")[0].strip().lower()
+    if wanted in ("*/*", media_type):
+        return True
+    kind, _, sub = wanted.partition("/")
+    if sub == "*":
+        return media_type.startswith(f"{kind}/")
+    # RFC 6839: `application/problem+json` is JSON to whoever takes `application/json`.
+    return wanted == "application/json" and media_type.endswith("+json")
+
+
+def _is_json(media_type: str) -> bool:
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+def _text(reply: Reply) -> str:
+    try:
+        return reply.body.decode(reply.charset, "replace")
+    except LookupError:
+        return reply.body.decode("utf-8", "replace")
+
+
+def _checked(tool: PreparedTool, value: Any, text: str, legacy: bool) -> Shaped:
+    deviates = tool.output is not None and not tool.output.is_valid(value)
+    if deviates and tool.declared.answer.check == "enforce":
+        return Shaped(
+            failure(
+                "The backend answered, but not as its contract says, so the answer is withheld. The arguments are"
+                " not the cause. The call may have taken effect."
+            ),
+            "refused",
+            "answer-schema",
+        )
+    content: list[mcp_types.ContentBlock] = [mcp_types.TextContent(text=text)]
+    if legacy and tool.declared.answer.wrap:
+        wrapped = {"result": value}
+        content = [mcp_types.TextContent(text=json.dumps(wrapped, ensure_ascii=False, separators=(",", ":")))]
+        result = mcp_types.CallToolResult(content=content, structured_content=wrapped)
+    elif (legacy and not isinstance(value, dict)) or (tool.output is None and isinstance(value, str)):
+        result = mcp_types.CallToolResult(content=content)
+    else:
+        result = mcp_types.CallToolResult(content=content, structured_content=value)
+    return Shaped(result, "allowed", "granted", deviates)
+
+
+def _empty(tool: PreparedTool, reply: Reply, legacy: bool) -> Shaped:
+    """An answer without content. Where the contract promises content, that is an answer outside its schema."""
+    text = f"Done: the backend answered {reply.status}, without content."
+    if tool.output is None or tool.declared.request.method == "HEAD":
+        return Shaped(mcp_types.CallToolResult(content=[mcp_types.TextContent(text=text)]), "allowed", "granted")
+    return _checked(tool, None, "null", legacy)
+
+
+def _binary(tool: PreparedTool, reply: Reply) -> Shaped:
+    data = base64.b64encode(reply.body).decode()
+    kind = reply.media_type.partition("/")[0]
+    block: mcp_types.ContentBlock
+    if kind == "image":
+        block = mcp_types.ImageContent(data=data, mime_type=reply.media_type)
+    elif kind == "audio":
+        block = mcp_types.AudioContent(data=data, mime_type=reply.media_type)
+    else:
+        resource = mcp_types.BlobResourceContents(
+            uri=f"stoa:answer/{tool.declared.name}", mime_type=reply.media_type, blob=data
+        )
+        block = mcp_types.EmbeddedResource(resource=resource)
+    return Shaped(mcp_types.CallToolResult(content=[block]), "allowed", "granted")
+
+
+def _refusal(reply: Reply) -> str:
+    """What a caller can do about an error status. A server's own trouble is not told further."""
+    match reply.status:
+        case 401 | 403 | 407:
+            return (
+                f"The backend refused the platform's own credential or its rights ({reply.status}). Other arguments"
+                " may be permitted; another sign-in changes nothing. Tell the contract's owner if it stays so."
+            )
+        case 429:
+            after = reply.retry_after
+            wait = (
+                f" Wait {after} seconds." if after and after.isascii() and after.isdigit() else " Wait, then try again."
+            )
+            return f"The backend takes no more calls for now (429).{wait}"
+        case status if 400 <= status < 500:
+            words = _excerpt(reply)
+            kind = {404: "found nothing for these arguments", 409: "found a conflict with what is there"}.get(
+                status, "refused these arguments"
+            )
+            return f"The backend {kind} ({status})." + (
+                f" It says: {words}" if words else " Change them and try again."
+            )
+        case status if status >= 500:
+            return f"The backend failed ({status}). The arguments are not known to be the cause. Try again later."
+        case status:
+            return f"The backend answered {status}, which is neither a success nor an error; it is withheld."
+
+
+def _excerpt(reply: Reply) -> str:
+    """The backend's own words about a client error, from the members that are meant for that."""
+    if not _is_json(reply.media_type):
+        return ""
+    try:
+        value = orjson.loads(reply.body)
+    except orjson.JSONDecodeError:
+        return ""
+    if isinstance(value, dict):
+        value = {key: value[key] for key in _WORDS if key in value}
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) if value else ""
+    text = _HIDDEN.sub("", text)
+    return text if len(text) <= EXCERPT else text[:EXCERPT] + "…"

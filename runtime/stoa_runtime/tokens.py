@@ -1,0 +1,227 @@
+"""Bearer tokens verified: the claims of a token that the bundle's rules accept, or a refusal (RFC 9068, RFC 8725)."""
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import jwt
+import orjson
+
+from stoa_schemas import bundle
+
+TOKEN_LIMIT = 16_384
+"""Characters of a token."""
+CACHE_LIMIT = 10_000
+"""Verified tokens that are remembered."""
+KEYS_MAX_AGE = 600.0
+"""Seconds after which the keys are fetched again, so that one taken back by the issuer stops counting."""
+KEYS_STALE_LIMIT = 3600.0
+"""Seconds for which keys count while the issuer cannot be reached; then every token is refused."""
+REFRESH_PAUSE = 10.0
+"""Seconds between two fetches, whatever callers send."""
+JWKS_LIMIT = 262_144
+"""Bytes of a key set."""
+
+_REFUSED_HEADERS = frozenset({"b64", "crit", "jku", "jwk", "x5c", "x5u", "zip"})
+"""Headers that would have the token itself say how it is to be trusted, or which nothing here understands."""
+_TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
+
+
+class TokenRefused(Exception):
+    """A token that is not accepted; the message says why without repeating any of it."""
+
+
+class ScopeMissing(Exception):
+    """A good token that lacks a scope."""
+
+
+class KeysUnavailable(Exception):
+    """No key can be had to check any token with: nothing is accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A verified token."""
+
+    claims: Mapping[str, Any]
+    key: bytes
+    """Digest of the token: what is known about it may be remembered under this."""
+    expires: float
+
+
+class Keys:
+    """The issuer's public keys, fetched when needed and not more often than the pause allows."""
+
+    def __init__(self, rules: bundle.TokenRules, session: aiohttp.ClientSession, clock: Callable[[], float]) -> None:
+        self._rules = rules
+        self._session = session
+        self._clock = clock
+        self._keys: dict[str, _Key] = {}
+        self._fetched: float | None = None
+        self._tried: float | None = None
+        self._lock = asyncio.Lock()
+        self.generation = 0
+        """Grows when the set of keys changes; what was verified with an older set is verified again."""
+
+    async def key(self, kid: str) -> "_Key":
+        """The key named `kid`; one refresh is tried for a name that is not known."""
+        await self.refresh_when_old()
+        if kid not in self._keys:
+            await self._refresh()
+        if self._fetched is None:
+            raise KeysUnavailable
+        if kid not in self._keys:
+            raise TokenRefused("the token is signed with a key that its issuer does not publish")
+        return self._keys[kid]
+
+    async def refresh_when_old(self) -> None:
+        """Fetches the keys when there are none or they are old; raises when none can be trusted any more."""
+        now = self._clock()
+        if self._fetched is None or now - self._fetched > KEYS_MAX_AGE:
+            await self._refresh()
+        if self._fetched is None or now - self._fetched > KEYS_STALE_LIMIT:
+            raise KeysUnavailable
+
+    @property
+    def are_fresh(self) -> bool:
+        """Whether the keys are young enough to count without a look at the issuer."""
+        return self._fetched is not None and self._clock() - self._fetched <= KEYS_MAX_AGE
+
+    async def _refresh(self) -> None:
+        """Fetches the keys, unless that was tried a moment ago; whoever comes meanwhile waits for it."""
+        async with self._lock:
+            if self._tried is not None and self._clock() - self._tried < REFRESH_PAUSE:
+                return
+            self._tried = self._clock()
+            try:
+                async with self._session.get(
+                    self._rules.jwks_url, allow_redirects=False, headers={"Accept": "application/json"}
+                ) as response:
+                    data = await response.content.read(JWKS_LIMIT + 1)
+                    while len(data) <= JWKS_LIMIT and (more := await response.content.read(JWKS_LIMIT + 1 - len(data))):
+                        data += more
+                    if response.status != 200 or len(data) > JWKS_LIMIT:
+                        return
+                keys = _usable(orjson.loads(data), self._rules.algorithms)
+            except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
+                return
+            if keys is None:
+                return
+            self._fetched = self._clock()
+            if {k: v.entry for k, v in keys.items()} != {k: v.entry for k, v in self._keys.items()}:
+                self.generation += 1
+            self._keys = keys
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A public key as it was published, and as it is used."""
+
+    entry: Mapping[str, Any]
+    public: jwt.PyJWK
+
+
+def _usable(document: Any, algorithms: list[str]) -> dict[str, _Key] | None:
+    """The signature keys of a key set by name; None where it is no key set.
+
+    A key that cannot be read is passed over, as RFC 7517, 5 wants.
+    """
+    keys: dict[str, _Key] = {}
+    entries = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(entries, list):
+        return None
+    for entry in entries:
+        if not isinstance(entry, dict) or entry.get("use", "sig") != "sig" or entry.get("kty") == "oct":
+            continue
+        kid, algorithm = entry.get("kid"), entry.get("alg")
+        if not isinstance(kid, str) or (algorithm is not None and algorithm not in algorithms):
+            continue
+        try:
+            keys[kid] = _Key(entry, jwt.PyJWK(entry))
+        except (jwt.PyJWTError, ValueError, TypeError):
+            continue
+    return keys
+
+
+class Verifier:
+    """Verifies tokens by one bundle's rules, and remembers those that it has verified until they expire."""
+
+    def __init__(
+        self, rules: bundle.TokenRules, session: aiohttp.ClientSession, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._rules = rules
+        self._clock = clock
+        self.keys = Keys(rules, session, clock)
+        self._verified: OrderedDict[bytes, tuple[Token, int]] = OrderedDict()
+
+    async def verify(self, text: str) -> Token:
+        """The token that `text` is; refused in every other case."""
+        key = hashlib.sha256(text.encode()).digest()
+        known = self._verified.get(key)
+        if known is not None and self.keys.are_fresh:
+            token, generation = known
+            if generation == self.keys.generation and self._clock() < token.expires:
+                return token
+            del self._verified[key]
+        token = await self._decoded(text, key)
+        self._verified[key] = (token, self.keys.generation)
+        if len(self._verified) > CACHE_LIMIT:
+            self._verified.popitem(last=False)
+        return token
+
+    async def _decoded(self, text: str, key: bytes) -> Token:
+        if len(text) > TOKEN_LIMIT:
+            raise TokenRefused("the token is too long")
+        try:
+            header = jwt.get_unverified_header(text)
+        except jwt.PyJWTError:
+            raise TokenRefused("the token is not a signed JWT") from None
+        algorithm, kid = header.get("alg"), header.get("kid")
+        if algorithm not in self._rules.algorithms:
+            raise TokenRefused("the token's signature algorithm is not accepted")
+        if named := sorted(_REFUSED_HEADERS & header.keys()):
+            raise TokenRefused(f"the token's header holds `{named[0]}`, which is not accepted")
+        if str(header.get("typ", "JWT")).lower() not in _TYPES:
+            raise TokenRefused("the token is not an access token")
+        if not isinstance(kid, str):
+            raise TokenRefused("the token does not name its key")
+        key_used = await self.keys.key(kid)
+        if key_used.entry.get("alg", algorithm) != algorithm:
+            raise TokenRefused("the token's signature algorithm is not that of its key")
+        claims = self._claims(text, key_used.public, algorithm)
+        return Token(claims=claims, key=key, expires=float(claims["exp"]) + self._rules.leeway_seconds)
+
+    def _claims(self, text: str, public: jwt.PyJWK, algorithm: str) -> dict[str, Any]:
+        rules = self._rules
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                text,
+                key=public.key,
+                algorithms=[algorithm],
+                audience=rules.audience,
+                issuer=rules.issuer,
+                leeway=rules.leeway_seconds,
+                options={"require": ["exp", "iat", "iss", "aud", "sub"], "verify_iat": True, "verify_nbf": True},
+            )
+        except jwt.ExpiredSignatureError:
+            raise TokenRefused("the token has expired") from None
+        except jwt.InvalidAudienceError:
+            raise TokenRefused("the token was issued for another audience") from None
+        except jwt.InvalidIssuerError:
+            raise TokenRefused("the token was issued by another issuer") from None
+        except jwt.ImmatureSignatureError:
+            raise TokenRefused("the token is not valid yet") from None
+        except (jwt.PyJWTError, ValueError, TypeError):
+            raise TokenRefused("the token's signature or claims are not valid") from None
+        if not claims["sub"] or claims.get("typ", "Bearer") != "Bearer":
+            raise TokenRefused("the token is not an access token")
+        scopes = claims.get("scope", "")
+        held = set(scopes.split()) if isinstance(scopes, str) else set()
+        if not set(rules.scopes) <= held:
+            raise ScopeMissing
+        return claims

@@ -1,0 +1,45 @@
+"""The trace that a call belongs to (W3C Trace Context): adopted when it is well formed, else minted."""
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+META_KEY = "traceparent"
+"""Where MCP carries it: the key of `_meta` has the header's name and no prefix."""
+
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A trace, and this process's span in it."""
+
+    trace_id: str
+    span_id: str
+    flags: str = "01"
+
+    @property
+    def traceparent(self) -> str:
+        """The header that the backend gets: this span is its parent."""
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
+
+
+def trace(header: str | None, meta: Mapping[str, Any] | None) -> Trace:
+    """The trace of `_meta`, else of the header, else a new one. `_meta` is nearer to the caller than a proxy is."""
+    span = secrets.token_hex(8)
+    for value in ((meta or {}).get(META_KEY), header):
+        if isinstance(value, str) and (adopted := _adopted(value)):
+            return Trace(trace_id=adopted[0], span_id=span, flags=adopted[1])
+    return Trace(trace_id=secrets.token_hex(16), span_id=span)
+
+
+def _adopted(value: str) -> tuple[str, str] | None:
+    """Trace id and flags of a well-formed value; later versions may append, version 00 may not."""
+    if len(value) > 256 or not (match := _TRACEPARENT.fullmatch(value)):
+        return None
+    version, trace_id, parent, flags, rest = match.groups()
+    if version == "ff" or (version == "00" and rest) or not trace_id.strip("0") or not parent.strip("0"):
+        return None
+    return trace_id, flags
