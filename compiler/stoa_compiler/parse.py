@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import yaml
@@ -31,6 +32,8 @@ from stoa_compiler.source import Document, SourceFile, Span, SpanTree
 MAX_DEPTH = 64
 MAX_NODES = 100_000
 MAX_NUMBER_LENGTH = 40
+MAX_FINDINGS = 100
+"""Findings of one file: what follows is not read, so that no author drowns all others."""
 MIN_FILES_TO_SHARE = 200
 """Below that many files, sharing the work costs more than it saves."""
 
@@ -91,7 +94,8 @@ TOO_DEEP = Rule(
 NUMBER = Rule(
     code="STOA110",
     title="not a number that every reader takes alike",
-    why=f"Numbers of more than {MAX_NUMBER_LENGTH} characters, infinity and not-a-number have no JSON form.",
+    why=f"Numbers of more than {MAX_NUMBER_LENGTH} characters, whole numbers beyond 64 bits, infinity and not-a-number "
+    "have no JSON form that every reader takes alike.",
     help="Write a smaller number, or a string in quotes.",
 )
 HIDDEN_CHARACTER = Rule(
@@ -131,11 +135,17 @@ _OCT_HEX = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _NUMERIC_START = frozenset("0123456789+-.")
+_WHOLE = range(-(2**63), 2**64)
 
+_RAW_TAG = re.compile(r"![^\s,\[\]{}]*")
+_VISIBLE_ASCII = bytes(range(0x20, 0x7F)) + b"\n\t"
+
+_BREAKS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]|\r(?!\n)")
+"""Control characters, and what one reader takes for the end of a line and another for text."""
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     "\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\ud800-\udfff"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
 
 
@@ -171,7 +181,7 @@ def _read(file: SourceFile) -> tuple[Any, list[Diagnostic]]:
 
 def _compose(file: SourceFile, report: Report) -> "_Node | None":
     text = _decode(file, report)
-    return None if text is None else _Reader(file, report).read(text)
+    return None if text is None else _Reader(file, report, text).read()
 
 
 @dataclass
@@ -197,7 +207,7 @@ class _Spans:
 
 
 def hidden_character(text: str) -> re.Match[str] | None:
-    """The first character of `text` that cannot be seen, if any."""
+    """The first characters of `text` that cannot be seen, if any."""
     return _HIDDEN.search(text)
 
 
@@ -248,16 +258,28 @@ class _Reader:
 
     file: SourceFile
     report: Report
+    text: str
     nodes: int = 0
     parser: Any = field(default=None)
+    anchors: dict[str, tuple[Span, list[int]]] = field(default_factory=dict)
+    """Where each anchor stands, and the lines that repeat it."""
 
-    def read(self, text: str) -> _Node | None:
+    def read(self) -> _Node | None:
         """The document's root; None when there is none."""
-        if "\x00" in text:
-            line = text.count("\n", 0, text.index("\x00")) + 1
-            self.report.add(ENCODING, self.file.span(line), "the file holds a NUL character")
+        if not self._check_characters():
             return None
-        self.parser = CParser(text)
+        try:
+            root = self._root()
+        finally:
+            self._report_anchors()
+        if root is None:
+            return None
+        if root.data is None and not self.report.errors:
+            self.report.add(EMPTY, self.file.span(), f"`{self.file.path}` holds no document")
+        return root
+
+    def _root(self) -> _Node | None:
+        self.parser = CParser(self.text)
         root: _Node | None = None
         documents = 0
         try:
@@ -265,7 +287,11 @@ class _Reader:
                 if isinstance(event, DocumentStartEvent):
                     documents += 1
                     if event.tags:
-                        self._refuse(TAG, event, "a %TAG directive")
+                        self._refuse(TAG, event, "the directive `%TAG` is not taken")
+                    if event.version not in (None, (1, 2)):
+                        written = ".".join(map(str, event.version))
+                        said = f"the directive names YAML {written}, but documents are YAML 1.2"
+                        self._refuse(SYNTAX, event, said, "Remove the directive.")
                     if documents == 2:
                         self._refuse(SEVERAL_DOCUMENTS, event, "a second document begins here")
                         return None
@@ -275,16 +301,13 @@ class _Reader:
             self._syntax(error)
             return None
         except yaml.reader.ReaderError as error:
-            self._control_character(text, error)
+            self._unreadable_character(error)
             return None
         except _TooMuch:
             return None
         finally:
             self.parser.dispose()
-        if root is None or (root.data is None and not root.children):
-            self.report.add(EMPTY, self.file.span(), f"`{self.file.path}` holds no document")
-            return None
-        return root
+        return root or _Node(None, None, None)
 
     def _node(self, event: Event) -> _Node:
         """The node that begins with `event`, without recursion: depth is the author's choice."""
@@ -296,7 +319,8 @@ class _Reader:
             if isinstance(event, (MappingEndEvent, SequenceEndEvent)):
                 node = stack.pop()
                 keys.pop()
-                node.end = event.end_mark
+                if _index(event.end_mark) > _index(event.start_mark):
+                    node.end = event.end_mark  # A bracket. A block has none and ends with its last part.
             else:
                 self._count(event, len(stack))
                 self._check_properties(event)
@@ -318,6 +342,7 @@ class _Reader:
         """Puts a finished node into its parent: as an item, as a key, or as the value of the waiting key."""
         children = parent.children
         assert children is not None
+        parent.end = node.end
         if isinstance(parent.data, list):
             children[len(parent.data)] = (None, None, node)
             parent.data.append(node.data)
@@ -326,13 +351,11 @@ class _Reader:
         if start is None:
             key = node.data
             if not isinstance(key, str):
-                shown = self.file.lines[node.start.line][node.start.column :][:20].split(":")[0]
-                self.report.add(
-                    NOT_A_STRING_KEY, _span(self.file, node.start, node.end), f"the key `{shown}` is not a string"
-                )
+                if not isinstance(event, AliasEvent):
+                    self._refuse_key(node)
                 key = f"\x00{len(children)}"
             elif key == "<<" and not getattr(event, "style", None):
-                self._refuse(ANCHOR, event, "the merge key `<<`")
+                self._refuse(ANCHOR, event, "the merge key `<<` is not taken")
             elif key in children:
                 first = _span(self.file, *children[key][:2])
                 self.report.add(
@@ -348,6 +371,17 @@ class _Reader:
         children[waiting] = (start, end, node)
         parent.data[waiting] = node.data
 
+    def _refuse_key(self, node: _Node) -> None:
+        shown = self.text[node.start.index : node.end.index].split("\n")[0].strip()[:40]
+        said = f"the key `{shown}` is {_what(node.data)}, not a string" if shown else "the key is missing"
+        simple = not isinstance(node.data, (dict, list)) and shown
+        self.report.add(
+            NOT_A_STRING_KEY,
+            _span(self.file, node.start, node.end),
+            said,
+            help=f'Put it in quotes: `"{shown}":`.' if simple else "",
+        )
+
     def _scalar(self, event: Event) -> _Node:
         if isinstance(event, AliasEvent):
             return _Node(None, event.start_mark, event.end_mark)
@@ -356,6 +390,10 @@ class _Reader:
         if not event.style:
             return _Node(self._plain(text, event), event.start_mark, event.end_mark)
         self._check_text(text, event)
+        if event.style == '"' and (hidden := hidden_character(text)):
+            written = self.text[_index(event.start_mark) : _index(event.end_mark)]
+            if not hidden_character(written.replace("\r\n", "\n")):
+                self._refuse(HIDDEN_CHARACTER, event, f"the text escapes {_unseen(hidden[0])}")
         return _Node(text, event.start_mark, event.end_mark)
 
     def _plain(self, text: str, event: Event) -> Any:
@@ -378,10 +416,12 @@ class _Reader:
         if len(text) > MAX_NUMBER_LENGTH:
             self._refuse(NUMBER, event, f"a number of {len(text)} characters")
             return None
-        if integer:
-            return int(text)
-        if text.startswith(("0o", "0x")):
-            return int(text, 0)
+        if integer or text.startswith(("0o", "0x")):
+            whole = int(text) if integer else int(text, 0)
+            if whole not in _WHOLE:
+                self._refuse(NUMBER, event, f"`{text}` does not fit into 64 bits")
+                return None
+            return whole
         value = float(text)
         if value in (float("inf"), float("-inf")):
             self._refuse(NUMBER, event, f"`{text}` is too large for a number")
@@ -389,25 +429,60 @@ class _Reader:
         return value
 
     def _check_text(self, text: str, event: Event) -> None:
-        if text.isascii() and (text.isprintable() or not _HIDDEN.search(text)):
-            return
-        hidden = _HIDDEN.search(text)
-        if hidden:
-            name = unicodedata.name(hidden[0], "a control character").lower()
-            self._refuse(HIDDEN_CHARACTER, event, f"the text holds U+{ord(hidden[0]):04X}, {name}")
-        elif not unicodedata.is_normalized("NFC", text):
+        if not text.isascii() and not unicodedata.is_normalized("NFC", text):
             self._refuse(NOT_NFC, event, "the text is not in normalisation form C")
 
+    def _check_characters(self) -> bool:
+        """Whether the text's lines are the same to every reader; also reports characters that cannot be seen."""
+        if not self.file.content.translate(None, _VISIBLE_ASCII):
+            return True
+        for found in _BREAKS.finditer(self.text):
+            code, is_return = f"U+{ord(found[0]):04X}", found[0] == "\r"
+            said = "a carriage return without a line feed" if is_return else f"the control character {code}"
+            advice = "End lines with a line feed." if is_return else "Delete the character."
+            self.report.add(ENCODING, self._at(found.start(), 1), f"the file holds {said}", help=advice)
+            return False
+        for found in islice(_HIDDEN.finditer(self.text.replace("\r\n", "\n\n")), MAX_FINDINGS):
+            at = self._at(found.start(), len(found[0]))
+            self.report.add(HIDDEN_CHARACTER, at, f"the file holds {_unseen(found[0])}")
+        return True
+
+    def _at(self, index: int, length: int, mark: Any = None) -> Span:
+        """The span of `length` characters of one line, the first at `index` of the text and not before `mark`."""
+        before, line = (mark.index, mark.line + 1) if mark else (0, 1)
+        line += self.text.count("\n", before, index)
+        return self.file.span(line, index - self.text.rfind("\n", 0, index), length)
+
     def _check_properties(self, event: Event) -> None:
-        """Anchors, aliases and tags."""
+        """Anchors, aliases and tags. An alias is its anchor's matter: the author sees the cause once."""
+        mark: Any = event.start_mark
         if isinstance(event, AliasEvent):
-            self._refuse(ANCHOR, event, f"the alias `*{event.anchor}`")
+            if event.anchor in self.anchors:
+                self.anchors[event.anchor][1].append(mark.line + 1)
+            else:
+                self._refuse(ANCHOR, event, f"the alias `*{event.anchor}` has no anchor")
             return
         anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
         if anchor:
-            self._refuse(ANCHOR, event, f"the anchor `&{anchor}`")
+            at = self.text.find(f"&{anchor}", mark.index)
+            self.anchors.setdefault(anchor, (self._at(at, len(anchor) + 1, mark), []))
         if tag is not None:
-            self._refuse(TAG, event, f"the tag `{str(tag)[:60]}`")
+            written = _RAW_TAG.search(self.text, mark.index)
+            assert written is not None
+            at, shown = written.start(), written[0]
+            self.report.add(TAG, self._at(at, len(shown), mark), f"the tag `{shown[:60]}` is not taken")
+
+    def _report_anchors(self) -> None:
+        for name, (span, lines) in self.anchors.items():
+            shown = ", ".join(map(str, lines[:8])) + (f" and {len(lines) - 8} more" if len(lines) > 8 else "")
+            where = f"line{'s' * (len(lines) > 1)} {shown}"
+            self.report.add(
+                ANCHOR,
+                span,
+                f"the anchor `&{name}` is not taken",
+                [Note(f"`*{name}` repeats it in {where}")] if lines else [],
+                f"Remove `&{name}`" + (f", and write the value out in {where}." if lines else "."),
+            )
 
     def _count(self, event: Event, depth: int) -> None:
         self.nodes += 1
@@ -417,9 +492,12 @@ class _Reader:
         if self.nodes > MAX_NODES:
             self._refuse(TOO_DEEP, event, f"more than {MAX_NODES:,} values")
             raise _TooMuch
+        if len(self.report.found) + len(self.anchors) >= MAX_FINDINGS:
+            self._refuse(TOO_DEEP, event, f"more than {MAX_FINDINGS} mistakes: what follows here is not read")
+            raise _TooMuch
 
-    def _refuse(self, rule: Rule, event: Event, message: str) -> None:
-        self.report.add(rule, _span(self.file, event.start_mark, event.end_mark), message)
+    def _refuse(self, rule: Rule, event: Event, message: str, help: str = "") -> None:
+        self.report.add(rule, _span(self.file, event.start_mark, event.end_mark), message, help=help)
 
     def _syntax(self, error: yaml.MarkedYAMLError) -> None:
         mark, context = error.problem_mark or error.context_mark, error.context_mark
@@ -435,11 +513,45 @@ class _Reader:
             at = self.file.span(error.context_mark.line + 1, error.context_mark.column + 1)
             notes = [Note(error.context, at)]
         problem = (error.problem or error.context or "unexpected end").replace("'", "`")
-        self.report.add(SYNTAX, self.file.span(line + 1, column + 1, 1), problem, notes)
+        advice = next((h for said, h in _SYNTAX_HELP if said in problem), "")
+        self.report.add(SYNTAX, self.file.span(line + 1, column + 1, 1), problem, notes, advice)
 
-    def _control_character(self, text: str, error: yaml.reader.ReaderError) -> None:
-        position = min(error.position, max(0, len(text) - 1))
-        line = text.count("\n", 0, position) + 1
-        column = position - text.rfind("\n", 0, position)
+    def _unreadable_character(self, error: yaml.reader.ReaderError) -> None:
+        position = min(error.position, max(0, len(self.text) - 1))
         code = error.character if isinstance(error.character, int) else ord(error.character[0])
-        self.report.add(ENCODING, self.file.span(line, column, 1), f"the control character U+{code:04X}")
+        self.report.add(ENCODING, self._at(position, 1), f"the file holds U+{code:04X}, which is no character of YAML")
+
+
+_SYNTAX_HELP = (
+    ("mapping values are not allowed", "Put a text that holds `: ` in quotes, or mend the indentation."),
+    ("cannot start any token", "Put a text that begins with such a character in quotes; indent with spaces."),
+    ("did not find expected `,` or", "Close the bracket, or put a comma between the entries."),
+    ("found unexpected end of stream", "Close the quote or bracket."),
+)
+"""Words of libyaml, and what an author most often has to do."""
+
+
+def _index(mark: Any) -> int:
+    """How many characters of the text stand before `mark`."""
+    index: int = mark.index
+    return index
+
+
+def _unseen(text: str) -> str:
+    """How a run of characters that cannot be seen is called."""
+    first = f"U+{ord(text[0]):04X}, {unicodedata.name(text[0], 'a control character').lower()}"
+    return first if len(text) == 1 else f"{len(text)} characters that cannot be seen, the first {first}"
+
+
+def _what(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a truth value"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+        case _:
+            return "a mapping"
