@@ -17,7 +17,7 @@ _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 _SPECIAL = r"\x00-\x08\x0b-\x1f\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff"
 _ESCAPED = re.compile(rf'["\\\t\n{_SPECIAL}]')
-_UNFIT_FOR_BLOCK = re.compile(rf"[\t{_SPECIAL}]|(?:\A|\n) |\A\n|\n\n\Z")
+_UNFIT_FOR_BLOCK = re.compile(rf"[\t{_SPECIAL}]")
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _LONG = 120
 
@@ -53,7 +53,7 @@ def _entry(head: str, value: Value, indent: str) -> Iterator[str]:
         case int():
             yield f"{head} {value}"
         case str():
-            if ("\n" in value or len(value) > _LONG) and not _UNFIT_FOR_BLOCK.search(value):
+            if _is_block(value):
                 yield f"{head} |" if value.endswith("\n") else f"{head} |-"
                 for line in value.removesuffix("\n").split("\n"):
                     yield indent + line if line else ""
@@ -65,6 +65,17 @@ def _entry(head: str, value: Value, indent: str) -> Iterator[str]:
         case _:
             yield head if value else f"{head} []"
             yield from _sequence(value, indent)
+
+
+def _is_block(text: str) -> bool:
+    """Whether `text` is worth a literal block, and every reader of one would give it back."""
+    return (
+        ("\n" in text or len(text) > _LONG)
+        and not text.startswith((" ", "\n"))
+        and not text.endswith("\n\n")
+        and "\n " not in text
+        and not _UNFIT_FOR_BLOCK.search(text)
+    )
 
 
 def _quoted(text: str) -> str:

@@ -7,6 +7,7 @@ content, so a new bundle is new names in the pod's template, and that rolls the 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
@@ -513,14 +514,17 @@ Address = tuple[int, str]
 def _borders(cidrs: set[str]) -> list[Address]:
     """The first and last address of each range, and their neighbours outside it."""
     found: set[tuple[int, int]] = set()
-    for network in (ip_network(cidr, strict=False) for cidr in cidrs):
+    for network in map(_network, cidrs):
         first, last = int(network.network_address), int(network.broadcast_address)
         found |= {(network.version, n) for n in (first - 1, first, last, last + 1) if 0 <= n < 2**network.max_prefixlen}
     return [(v, str(IPv4Address(n) if v == 4 else IPv6Address(n))) for v, n in sorted(found)]
 
 
+_network = cache(partial(ip_network, strict=False))
+
+
 def _holds(cidr: str, address: Address) -> bool:
-    return ip_address(address[1]) in ip_network(cidr, strict=False)
+    return ip_address(address[1]) in _network(cidr)
 
 
 def _any_holds(cidrs: Sequence[str], address: Address) -> bool:
@@ -529,7 +533,7 @@ def _any_holds(cidrs: Sequence[str], address: Address) -> bool:
 
 def _covers(declared: Sequence[str], kept_closed: Sequence[str], address: Address) -> bool:
     """Whether one of the `declared` ranges means `address`: one wider than a closed range does not open that."""
-    length = {c: ip_network(c, strict=False).prefixlen for c in (*declared, *kept_closed)}
+    length = {c: _network(c).prefixlen for c in (*declared, *kept_closed)}
     return any(
         _holds(cidr, address) and not any(_holds(c, address) and length[cidr] < length[c] for c in kept_closed)
         for cidr in declared
