@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal
+from unicodedata import combining, east_asian_width, name
 
+from stoa_compiler.literals import masked
 from stoa_compiler.source import SourceFile, Span
 
 Severity = Literal["error", "warning"]
@@ -40,6 +42,8 @@ class Diagnostic:
     notes: tuple[Note, ...] = ()
     help: str = ""
     """What to do here; the rule's own help where empty."""
+    private: bool = False
+    """Whether what stands after the marked words must not be shown: it may be a secret."""
 
     @property
     def order(self) -> tuple[str, int, int, str, str]:
@@ -64,9 +68,10 @@ class Report:
         message: str,
         notes: Sequence[Note] = (),
         help: str = "",
+        private: bool = False,
     ) -> None:
-        """Notes one finding."""
-        self.found.append(Diagnostic(rule, span, message, tuple(notes), help))
+        """Notes one finding. What looks like a secret is never repeated."""
+        self.found.append(Diagnostic(rule, span, masked(message), tuple(notes), masked(help), private))
 
     @property
     def errors(self) -> int:
@@ -98,6 +103,21 @@ def listed(words: Sequence[str], limit: int = 8) -> str:
     return f"{shown} and {len(words) - limit} more" if len(words) > limit else shown
 
 
+def lookalikes(text: str) -> list[Note]:
+    """A note on the first character of `text` that is no ASCII letter, and may look like one."""
+    found = next((c for c in text if not c.isascii()), None)
+    return [Note(f"`{found}` is U+{ord(found):04X}, {name(found, 'unnamed').lower()}")] if found else []
+
+
+def marked_text(span: Span, files: Mapping[str, SourceFile], private: bool = False) -> str:
+    """The text of the span's first line, to the end of the line or of the span where it is private."""
+    file = files.get(span.file)
+    if file is None or not 0 < span.line <= len(file.lines):
+        return ""
+    line = masked(file.lines[span.line - 1].rstrip("\r"))
+    return line[: span.end_column - 1] if private and span.end_line == span.line else line
+
+
 def render(diagnostics: Sequence[Diagnostic], files: Mapping[str, SourceFile], color: bool = False) -> str:
     """The findings as a person reads them, each with the line that it is about."""
     return "\n".join("\n".join(_lines(d, files, color)) for d in diagnostics) + ("\n" if diagnostics else "")
@@ -109,20 +129,31 @@ def _lines(d: Diagnostic, files: Mapping[str, SourceFile], color: bool) -> Itera
 
     tone = "1;31" if d.rule.severity == "error" else "1;33"
     yield f"{paint('1', str(d.span))}: {paint(tone, f'{d.rule.severity}[{d.rule.code}]')}: {paint('1', d.message)}"
-    file = files.get(d.span.file)
-    if file is not None and 0 < d.span.line <= len(file.lines):
-        text = file.lines[d.span.line - 1].rstrip("\r")
+    text = marked_text(d.span, files, d.private)
+    if text and (d.span.line, d.span.column) != (d.span.end_line, d.span.end_column):
         gutter = " " * len(str(d.span.line))
         end = d.span.end_column if d.span.end_line == d.span.line else len(text.rstrip()) + 1
         start = d.span.column
         if len(text) > 160:
             cut = max(0, start - 41)
             text, start, end = text[cut : cut + 160], start - cut, min(end - cut, 161)
-        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+        text = "".join(_printable(c) for c in text)
+        before, marks = _width(text[: start - 1]), _width(text[start - 1 : end - 1])
         yield f" {gutter} {paint('34', '|')}"
         yield f" {d.span.line} {paint('34', '|')} {text}"
-        yield f" {gutter} {paint('34', '|')} {' ' * (start - 1)}{paint(tone, '^' * max(1, end - start))}"
+        yield f" {gutter} {paint('34', '|')} {' ' * before}{paint(tone, '^' * max(1, marks))}"
     for note in d.notes:
         where = f"{note.span}: " if note.span else ""
         yield f"   {paint('34', '=')} note: {where}{note.message}"
     yield f"   {paint('34', '=')} help: {d.help or d.rule.help}"
+
+
+def _printable(character: str) -> str:
+    if character == "\t":
+        return " "
+    return character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
+
+
+def _width(text: str) -> int:
+    """Columns that `text` takes on a terminal."""
+    return sum(2 if east_asian_width(c) in "WF" else 0 if combining(c) else 1 for c in text)

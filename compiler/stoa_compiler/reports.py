@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from stoa_compiler.diagnostics import Diagnostic
+from stoa_compiler.diagnostics import Diagnostic, marked_text
 from stoa_compiler.source import SourceFile, Span
 
 
@@ -47,12 +47,9 @@ def as_gitlab(diagnostics: Sequence[Diagnostic], files: Mapping[str, SourceFile]
 
 
 def offending_text(span: Span, files: Mapping[str, SourceFile]) -> str:
-    """What stands at `span`: its first line."""
-    file = files.get(span.file)
-    if file is None or not 0 < span.line <= len(file.lines):
-        return ""
-    line = file.lines[span.line - 1]
-    return line[span.column - 1 : span.end_column - 1 if span.end_line == span.line else None].rstrip("\r")
+    """What stands at `span`: its first line, without what looks like a secret."""
+    line = marked_text(span, files)
+    return line[span.column - 1 : span.end_column - 1 if span.end_line == span.line else None]
 
 
 def _finding(d: Diagnostic, files: Mapping[str, SourceFile]) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
+from stoa_compiler.diagnostics import Note, Report, Rule, listed, lookalikes, nearest
 from stoa_compiler.load import Placed
 from stoa_compiler.source import Document, Loc
-from stoa_schemas.base import API_VERSION
+from stoa_schemas import base, names
+from stoa_schemas.base import API_VERSION, pattern_of
 from stoa_schemas.documents import KINDS, AnyDocument
 
 UNKNOWN_KEY = Rule(
@@ -127,14 +128,11 @@ def validate_document(place: Placed, document: Document, report: Report) -> AnyD
         elif any(p in text for p in _PLACEHOLDERS):
             found = next(p for p in _PLACEHOLDERS if p in text)
             report.add(PLACEHOLDER, document.span(loc), f"`{_key(loc)}` holds the placeholder syntax `{found}`")
-    model = KINDS[place.kind]
     value: AnyDocument | None = None
     try:
-        value = model.model_validate(document.data)
+        value = KINDS[place.kind].model_validate(document.data, by_alias=True, by_name=False)
     except ValidationError as error:
-        described = _Described(document, _schema(place.kind), report)
-        for details in error.errors(include_url=False):
-            described.explain(details)
+        _Described(document, _schema(place.kind), report).explain_all(error.errors(include_url=False))
     _check_identity(place, document, report)
     return value if report.errors == before else None
 
@@ -144,17 +142,17 @@ def _check_header(place: Placed, document: Document, report: Report) -> bool:
     fine = True
     for key, wanted in (("apiVersion", API_VERSION), ("kind", place.kind)):
         found = document.data.get(key)
-        if found is None:
-            report.add(MISSING_KEY, document.span((), "value"), f"`{key}` is missing", help=f"Add `{key}: {wanted}`.")
-            fine = False
-        elif found != wanted:
-            report.add(
-                WRONG_KIND,
-                document.span((key,)),
-                f"`{key}` is `{found}`, but `{place.file.path}` holds `{wanted}`",
-                help=f"Write `{key}: {wanted}`, or move the file to where `{found}` lies.",
-            )
-            fine = False
+        if found is None or found == wanted:
+            continue
+        fine = False
+        said = f"`{found}`" if isinstance(found, str) else _type_name(found)
+        close = key == "kind" and isinstance(found, str) and found in KINDS
+        report.add(
+            WRONG_KIND,
+            document.span((key,)),
+            f"`{key}` is {said}, but `{place.file.path}` holds `{wanted}`",
+            help=f"Write `{key}: {wanted}`" + (f", or move the file to where a {found} lies." if close else "."),
+        )
     return fine
 
 
@@ -181,7 +179,8 @@ def _texts(data: Any, loc: Loc) -> Iterator[tuple[Loc, str | None]]:
     """Every string and null outside the author's own schemas and values."""
     if isinstance(data, Mapping):
         for key, value in data.items():
-            if len(loc) == 3 and loc[:2] == ("spec", "operations") and key in _FREE_FORM:
+            free = len(loc) == 3 and loc[:2] == ("spec", "operations") and key in _FREE_FORM
+            if free and value is not None:
                 continue
             yield from _texts(value, (*loc, key))
     elif isinstance(data, list):
@@ -189,6 +188,31 @@ def _texts(data: Any, loc: Loc) -> Iterator[tuple[Loc, str | None]]:
             yield from _texts(value, (*loc, index))
     elif data is None or isinstance(data, str):
         yield loc, data
+
+
+_ID_FORM = "1 to 31 lower-case ASCII letters, digits and inner hyphens, beginning with a letter"
+_FORMS: Mapping[str, str] = {
+    names.ID: f"An id is {_ID_FORM}.",
+    names.OPERATION: "An operation's name is lower-case ASCII letters, digits and underscores, beginning with a "
+    "letter, 63 at the most.",
+    names.USERNAME: "A user name is lower-case ASCII letters, digits, `.`, `_` and `-`, beginning with a letter.",
+    pattern_of(base.Title): "A title is one line without white space at its ends.",
+    pattern_of(base.Email): "Write an address such as `team@example.com`.",
+    pattern_of(base.SemVer): "Write a version such as `1.4.0` (Semantic Versioning 2.0.0).",
+    pattern_of(base.Sha256): "Write the 64 hexadecimal digits that `sha256sum` prints, in lower case.",
+    pattern_of(base.Duration): "Write a whole number with `ms`, `s`, `m` or `h`: `500ms`, `2s`.",
+    pattern_of(base.Rate): "Write a whole number per `second`, `minute`, `hour` or `day`: `60/minute`.",
+    pattern_of(base.Day): "Write a day as `YYYY-MM-DD`: `2027-03-31`.",
+    pattern_of(base.Url): "Write an absolute http or https URL without user, query or fragment: "
+    "`https://api.example.com/v1`.",
+    pattern_of(base.HostPattern): "Write a host name in lower case, or `*.` and a host name for every name below it.",
+    pattern_of(base.Cidr): "Write a range in CIDR form: `10.20.0.0/16`.",
+    pattern_of(base.SecretRef): "Write where the secret is kept, `vault:<path>#<key>`; never the secret itself.",
+    pattern_of(base.ToolPattern): "Write `tenant:contract:operation`, with `*` only for one whole segment: "
+    "`ioi:billing:*`.",
+}
+"""What each form of text asks for, by its pattern."""
+_SECRET = pattern_of(base.SecretRef)
 
 
 @cache
@@ -204,6 +228,20 @@ class _Described:
     document: Document
     schema: dict[str, Any]
     report: Report
+
+    def explain_all(self, errors: Sequence[ErrorDetails]) -> None:
+        """Adds the findings. A required key that is only misspelt is not reported as missing too."""
+        missing = {self._real(e["loc"])[0] for e in errors if e["type"] == "missing"}
+        misspelt: set[Loc] = set()
+        for error in errors:
+            if error["type"] == "extra_forbidden":
+                loc, _ = self._real(error["loc"])
+                close = self._meant(loc)
+                if close and (*loc[:-1], close) in missing:
+                    misspelt.add((*loc[:-1], close))
+        for error in errors:
+            if error["type"] != "missing" or self._real(error["loc"])[0] not in misspelt:
+                self.explain(error)
 
     def explain(self, error: ErrorDetails) -> None:
         """Adds the finding for one error."""
@@ -228,9 +266,7 @@ class _Described:
                 help="Add `type: bearer`, `header` or `basic`.",
             )
         elif kind == "string_pattern_mismatch":
-            shown = loc[-1] if in_key else error["input"]
-            at = self.document.span(loc, "key" if in_key else "value")
-            self._add(MALFORMED, at, loc, f"`{str(shown)[:80]}` is not well formed", in_key=in_key)
+            self._malformed(loc, error, in_key)
         elif kind.endswith(("too_short", "too_long", "_than", "_than_equal")):
             unit = "characters" if kind.startswith("string") else "entries"
             bound = {
@@ -245,12 +281,13 @@ class _Described:
             }.get(kind, "out of bounds")
             self._add(OUT_OF_BOUNDS, self.document.span(loc), loc, f"`{name}` is {bound}")
         else:
-            if error["input"] is None and self._null_was_reported(loc):
-                return
+            if error["input"] is None and not self._is_free_form(loc):
+                return  # Reported as a key without a value.
             wanted = {
                 "string_type": "a string",
                 "int_type": "a whole number",
                 "int_from_float": "a whole number",
+                "int_parsing_size": "a smaller number",
                 "float_type": "a number",
                 "bool_type": "true or false",
                 "list_type": "a list",
@@ -269,26 +306,72 @@ class _Described:
                 help=quoted if is_number else "",
             )
 
-    def _null_was_reported(self, loc: Loc) -> bool:
-        return not (len(loc) > 3 and loc[:2] == ("spec", "operations") and loc[3] in _FREE_FORM)
+    def _is_free_form(self, loc: Loc) -> bool:
+        return len(loc) > 4 and loc[:2] == ("spec", "operations") and loc[3] in _FREE_FORM
 
-    def _add(self, rule: Rule, span: Any, loc: Loc, message: str, help: str = "", in_key: bool = False) -> None:
+    def _malformed(self, loc: Loc, error: ErrorDetails, in_key: bool) -> None:
+        pattern = error.get("ctx", {}).get("pattern", "")
+        form = _FORMS.get(pattern, "")
+        if pattern == _SECRET:
+            at = self.document.span(loc, "key")
+            said = f"`{_key(loc)}` is no reference to a secret"
+            self.report.add(MALFORMED, at, said, help=form, private=True)
+            return
+        text = str(loc[-1] if in_key else error["input"])
+        shown = text.replace("\n", "\\n").replace("\t", "\\t")[:80]
+        self._add(
+            MALFORMED,
+            self.document.span(loc, "key" if in_key else "value"),
+            loc,
+            f"`{shown}` is not well formed",
+            form,
+            in_key,
+            lookalikes(text) if pattern != pattern_of(base.Title) else (),
+        )
+
+    def _add(
+        self,
+        rule: Rule,
+        span: Any,
+        loc: Loc,
+        message: str,
+        help: str = "",
+        in_key: bool = False,
+        notes: Sequence[Note] = (),
+    ) -> None:
         described = self._at(loc[:-1] if in_key else loc).get("description")
-        notes = [Note(f"`{_key(loc)}`: {described}")] if described and loc and not in_key else []
         if in_key and described:
-            notes = [Note(f"keys of `{_key(loc[:-1])}`: {described}")]
+            notes = [*notes, Note(f"keys of `{_key(loc[:-1])}`: {described}")]
+        elif described and loc:
+            notes = [*notes, Note(f"`{_key(loc)}`: {described}")]
         self.report.add(rule, span, message, notes, help)
 
+    def _meant(self, loc: Loc) -> str | None:
+        """The known key that is not there yet and that an unknown one was probably meant to be."""
+        return nearest(str(loc[-1]), [k for k in self._known(loc) if k not in self._data(loc[:-1])])
+
+    def _known(self, loc: Loc) -> list[str]:
+        return sorted(self._at(loc[:-1]).get("properties", {}))
+
+    def _data(self, loc: Loc) -> Any:
+        data = self.document.data
+        for step in loc:
+            data = data[step]
+        return data
+
     def _unknown(self, loc: Loc) -> None:
-        known = sorted(self._at(loc[:-1]).get("properties", {}))
-        key = str(loc[-1])
-        close = nearest(key, known)
+        known, key, close = self._known(loc), str(loc[-1]), self._meant(loc)
+        there = nearest(key, known)
         self.report.add(
             UNKNOWN_KEY,
             self.document.span(loc, "key"),
             f"the key `{key}` is not known" + (f" in `{_key(loc[:-1])}`" if len(loc) > 1 else ""),
-            notes=[Note(f"known here: {listed(known, 30)}")] if known else [],
-            help=f"Did you mean `{close}`?" if close else "",
+            notes=[*lookalikes(key), *([Note(f"known here: {listed(known, 30)}")] if known else [])],
+            help=f"Did you mean `{close}`?"
+            if close
+            else f"Remove the key; `{there}` is there already."
+            if there
+            else "",
         )
 
     def _choice(self, loc: Loc, error: ErrorDetails, in_key: bool) -> None:
@@ -326,7 +409,8 @@ class _Described:
             inside = (isinstance(data, Mapping) and step in data) or (
                 isinstance(data, list) and isinstance(step, int) and step < len(data)
             )
-            if inside:
+            is_tag = bool(real) and real[-1] == "auth" and isinstance(data, Mapping) and data.get("type") == step
+            if inside and not is_tag:
                 data = data[step]
                 real.append(step)
             elif index == len(steps) - 1:

@@ -5,7 +5,7 @@ import inspect
 import textwrap
 from functools import cache
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
@@ -65,14 +65,17 @@ Id = Annotated[str, Field(pattern=names.ID)]
 OperationName = Annotated[str, Field(pattern=names.OPERATION)]
 Username = Annotated[str, Field(pattern=names.USERNAME)]
 
-Title = Annotated[str, Field(min_length=1, max_length=80)]
+Title = Annotated[str, Field(pattern=r"^\S([^\n\t]*\S)?$", min_length=1, max_length=80)]
 """One line that a person reads."""
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 """A paragraph that a person or an agent reads."""
 Email = Annotated[str, Field(pattern=r"^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$", max_length=254)]
 SemVer = Annotated[
     str,
-    Field(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$", max_length=64),
+    Field(
+        pattern=r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$",
+        max_length=64,
+    ),
 ]
 """Semantic Versioning 2.0.0."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -80,14 +83,14 @@ Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}(ms|s|m|h)$")]
 """A length of time: `500ms`, `2s`, `5m`, `1h`."""
 Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$")]
 """So many calls in a span of time: `60/minute`."""
-Day = Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")]
+Day = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")]
 """A day in UTC, ISO 8601: `2027-03-31`."""
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=512)]
 """An absolute http or https URL without user, query or fragment."""
 RedirectUri = Annotated[str, Field(min_length=1, max_length=512)]
 HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*$", max_length=253)]
 """A host name, or `*.` and a host name for every name below it."""
-Cidr = Annotated[str, Field(pattern=r"^[0-9a-f.:]+/\d{1,3}$", max_length=43)]
+Cidr = Annotated[str, Field(pattern=r"^[0-9a-f.:]+/[0-9]{1,3}$", max_length=43)]
 SecretRef = Annotated[str, Field(pattern=r"^vault:[a-z0-9-]+(/[A-Za-z0-9._-]+)*#[A-Za-z0-9._-]+$", max_length=256)]
 """Where a secret is kept: `vault:<path>#<key>`. The secret itself never stands in a document."""
 ToolPattern = Annotated[
@@ -97,6 +100,13 @@ ToolPattern = Annotated[
 
 JsonSchema = dict[str, Any]
 """A JSON Schema, draft 2020-12."""
+
+
+def pattern_of(form: Any) -> str:
+    """The regular expression of one of the forms above."""
+    found = (p for m in get_args(form)[1].metadata if (p := getattr(m, "pattern", None)) is not None)
+    return str(next(found))
+
 
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _SPANS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}

@@ -1,11 +1,11 @@
 """Rules on secrets: references only, and only below the tenant's own prefix."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from stoa_compiler.diagnostics import Note, Report, Rule
 from stoa_compiler.graph import Graph, Origin
+from stoa_compiler.literals import kind_of_secret
 from stoa_compiler.source import Document, Loc
 
 FOREIGN_SECRET = Rule(
@@ -22,19 +22,6 @@ LITERAL_SECRET = Rule(
 )
 
 RULES = (FOREIGN_SECRET, LITERAL_SECRET)
-
-_LITERALS = (
-    ("a private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
-    ("an AWS access key", re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b")),
-    ("a GitHub token", re.compile(r"\b(gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{50,})")),
-    ("a GitLab token", re.compile(r"\bgl(pat|ptt|rt|dt)-[A-Za-z0-9_-]{20,}")),
-    ("a Slack token", re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}")),
-    ("a Stripe key", re.compile(r"\b[rs]k_live_[A-Za-z0-9]{16,}")),
-    ("a Google key", re.compile(r"\bAIza[0-9A-Za-z_-]{35}\b")),
-    ("an API key", re.compile(r"\bsk-(ant-|proj-)?[A-Za-z0-9_-]{32,}")),
-    ("a Vault token", re.compile(r"\bhv[bs]\.[A-Za-z0-9_-]{24,}")),
-    ("a JSON web token", re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")),
-)
 
 
 def check(graph: Graph, report: Report) -> None:
@@ -69,10 +56,9 @@ def check(graph: Graph, report: Report) -> None:
 def _literals(origin: Origin, report: Report) -> None:
     """Names the kind of secret and its key, never the value."""
     for loc, text in _strings(origin.document.data, ()):
-        for kind, pattern in _LITERALS:
-            if pattern.search(text):
-                _add(origin.document, loc, kind, report)
-                break
+        kind = kind_of_secret(text)
+        if kind is not None:
+            _add(origin.document, loc, kind, report)
 
 
 def _add(document: Document, loc: Loc, kind: str, report: Report) -> None:
@@ -87,5 +73,5 @@ def _strings(data: Any, loc: Loc) -> Iterator[tuple[Loc, str]]:
     elif isinstance(data, list):
         for index, value in enumerate(data):
             yield from _strings(value, (*loc, index))
-    elif isinstance(data, str) and len(data) >= 16:
+    elif isinstance(data, str):
         yield loc, data
