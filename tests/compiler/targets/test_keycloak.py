@@ -213,7 +213,7 @@ def findings(graph: Graph, realm: Realm, environment: str = "prod") -> list[tupl
 
 
 def by(key: str, name: str, entries: list[Realm]) -> Realm:
-    return next(e for e in entries if e[key] == name)
+    return next(e for e in entries if e.get(key) == name)
 
 
 def client(realm: Realm, name: str) -> Realm:
@@ -255,8 +255,8 @@ def test_every_list_is_sorted(graph: Graph) -> None:
             for child in value.values():
                 walk(child)
         if isinstance(value, list):
-            keys = ("username", "clientId", "name", "client", "clientScope")
-            named = [next(v[k] for k in keys if k in v) if isinstance(v, dict) else v for v in value]
+            keys = ("username", "clientId", "name", "client")
+            named = [next((v[k] for k in keys if k in v), "") if isinstance(v, dict) else v for v in value]
             assert named == sorted(named)
             for child in value:
                 walk(child)
@@ -327,7 +327,7 @@ def test_an_application_without_people_has_an_account_in_its_tenant(graph: Graph
 def test_a_public_application_may_be_read_from_where_it_is_sent_back_to(graph: Graph) -> None:
     realm = realm_of(graph)
     assert client(realm, "ioi.web")["webOrigins"] == ["https://app.ioi.example"]
-    assert "webOrigins" not in client(realm, "ioi.robot")
+    assert client(realm, "ioi.robot")["webOrigins"] == []
 
 
 Mutation = Callable[[Realm], object]
@@ -471,6 +471,18 @@ MUTATIONS: Mapping[str, tuple[Mutation, str, str, str]] = {
         "STOA612",
         "platform.yaml",
         "`claude` sets `oauth2.device.authorization.grant.enabled`",
+    ),
+    "tokens that never end": (
+        lambda r: client(r, "claude").update(optionalClientScopes=["offline_access"]),
+        "STOA603",
+        "platform.yaml",
+        "`claude` can ask for `offline_access`",
+    ),
+    "origins left to the server": (
+        lambda r: client(r, "ioi.robot").pop("webOrigins"),
+        "STOA603",
+        "ioi/consumers/robot.yaml",
+        "`ioi.robot` leaves it to the server whose pages read its tokens",
     ),
     "all origins": (
         lambda r: client(r, "ioi.web").update(webOrigins=["*"]),

@@ -80,6 +80,7 @@ def emit(graph: Graph, environment: str, carried: Artifacts) -> Sequence[Artifac
         "scopeMappings": [
             *({"client": name, "roles": sorted(spec.roles)} for name in spec.identity.clients),
             *(_consumer_roles(c, tenant_roles) for _, c in consumers),
+            {"clientScope": "offline_access", "roles": ["offline_access"]},
         ],
         "clientScopeMappings": {
             _GATE: [{"clientScope": f"{_TENANT_SCOPE}-{tenant}", "roles": [tenant]} for tenant in gated]
@@ -88,7 +89,7 @@ def emit(graph: Graph, environment: str, carried: Artifacts) -> Sequence[Artifac
         else {},
     }
     for key, by in _ORDER.items():
-        realm[key] = sorted(realm[key], key=lambda entry: str(entry[by]))
+        realm[key] = sorted(realm[key], key=lambda entry: str(entry.get(by, "")))
     text = json.dumps(realm, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     return [
         Artifact(
@@ -175,7 +176,12 @@ def _client(
     redirect_uris: Iterable[str] = (),
     attributes: Mapping[str, str],
 ) -> dict[str, Any]:
-    """A client with every flow said, on or off: the server's defaults for them have changed before."""
+    """A client with every flow said, on or off: the server's defaults for them have changed before.
+
+    A public client may be a page in a browser, which asks for its tokens across origins (CORS) from where it was
+    sent back to. Without the list Keycloak makes one from the redirect URIs of every client.
+    """
+    uris = sorted(redirect_uris)
     return {
         "clientId": client_id,
         "name": name,
@@ -186,11 +192,17 @@ def _client(
         "serviceAccountsEnabled": service_account,
         "fullScopeAllowed": False,
         "consentRequired": consent,
-        "redirectUris": sorted(redirect_uris),
+        "redirectUris": uris,
+        "webOrigins": sorted({_origin(u) for u in uris}) if public else [],
         "attributes": dict(attributes),
         "defaultClientScopes": sorted(scopes),
         "optionalClientScopes": [],
     }
+
+
+def _origin(uri: str) -> str:
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _mcp_client(client_id: str, client: McpClient) -> dict[str, Any]:
@@ -228,11 +240,6 @@ def _consumer(tenant: TenantNode, consumer: ConsumerNode) -> dict[str, Any]:
     )
     if spec.description is not None:
         client["description"] = spec.description
-    if spec.client == "public":
-        # A browser application asks for its tokens across origins (CORS), from where it was sent back to.
-        client["webOrigins"] = sorted(
-            {f"{u.scheme}://{u.netloc}" for u in map(urlsplit, spec.redirect_uris) if u.netloc}
-        )
     return client
 
 
@@ -302,7 +309,9 @@ def _tenant_scope(name: str) -> dict[str, Any]:
 def _built_in_scopes() -> Sequence[dict[str, Any]]:
     """Keycloak's own scopes, which a list of scopes suppresses, cut to what is declared of people.
 
-    `roles` names the built-in clients one by one: Keycloak's own mapper for all of them holds a `${`.
+    `roles` names the built-in clients one by one: Keycloak's own mapper for all of them holds a `${`. And
+    `offline_access` stands here because Keycloak would make its own, offer it to every client and announce it:
+    a client that then asks for it, as MCP clients do, would be refused.
     """
     note = "oidc-usersessionmodel-note-mapper"
     client_roles = [
@@ -344,6 +353,7 @@ def _built_in_scopes() -> Sequence[dict[str, Any]]:
         _scope("acr", "How the person was authenticated.", "", [_mapper("acr", "oidc-acr-mapper")], False),
         _scope("basic", "Subject and time of the sign-in.", "", basic, False),
         _scope("email", "The person's e-mail address.", "Your e-mail address", email, True),
+        _scope("offline_access", "Tokens that outlive the sign-in; no client has it.", "Stay signed in", [], False),
         _scope("profile", "The person's name.", "Your name and user name", profile, True),
         _scope("roles", "Roles for Keycloak's own clients.", "", [realm_roles, resolve, *client_roles], False),
         _scope("web-origins", "Origins that may use the token.", "", origins, False),

@@ -398,6 +398,10 @@ def _check_client(proof: _Proof, client_id: str, declared: _Declared) -> None:
         proof.report.add(WRONG_CLIENT, where, f"`{client_id}` and its declaration disagree on refresh tokens")
     if stray := sorted(set(attributes) - _CLIENT_ATTRIBUTES):
         proof.report.add(UNDECLARED, where, f"`{client_id}` sets {listed(stray)}")
+    asked, given = client.get("optionalClientScopes"), set(client.get("defaultClientScopes", []))
+    if asked != [] or "offline_access" in given:
+        more = sorted({*(asked or ["the realm's default"]), *(given & {"offline_access"})})
+        proof.report.add(WRONG_CLIENT, where, f"`{client_id}` can ask for {listed(more)}")
     uris = client.get("redirectUris", [])
     if sorted(uris) != sorted(declared.redirect_uris):
         message = f"`{client_id}` is sent back to {listed(sorted(uris)) or 'nowhere'}"
@@ -409,6 +413,8 @@ def _check_client(proof: _Proof, client_id: str, declared: _Declared) -> None:
     origins = {f"{u.scheme}://{u.netloc}" for u in map(urlsplit, declared.redirect_uris)} if declared.public else set()
     if stray := sorted(set(client.get("webOrigins", [])) - origins):
         proof.report.add(WRONG_CLIENT, where, f"`{client_id}` lets pages of {listed(stray)} read its tokens")
+    if "webOrigins" not in client:
+        proof.report.add(WRONG_CLIENT, where, f"`{client_id}` leaves it to the server whose pages read its tokens")
 
 
 def _unsafe(uri: str) -> str | None:
