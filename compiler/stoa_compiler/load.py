@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stoa_compiler.diagnostics import Report, Rule, nearest
+from stoa_compiler.diagnostics import Report, Rule, lookalikes, nearest
 from stoa_compiler.source import SourceFile
 from stoa_schemas.names import is_id, is_reserved
 
@@ -114,25 +114,33 @@ def load(root: Path, report: Report) -> Source:
     descriptions: dict[str, SourceFile] = {}
     files: dict[str, SourceFile] = {}
     tenants: dict[str, bool] = {}
-    for path in _walk(root):
-        parts = path.split("/")
-        file = _read(root, path, str(shown_root / path), report)
+    refused: set[str] = set()
+    for path in _walk(root, shown_root, report):
+        parts = _printable(path).split("/")
+        file = _read(root, path, str(shown_root / "/".join(parts)), report)
         if file is None:
+            refused.add(parts[0])
             continue
         files[file.shown] = file
+        if parts[0] in refused:
+            continue
+        found = _place(parts, file, report)
+        if found is None:
+            continue
         if len(parts) > 1 and parts[0] not in tenants:
             tenants[parts[0]] = False
-            _check_tenant_name(parts[0], file, report)
-        found = _place(parts, file, report)
+            if not _check_tenant_name(parts[0], file, report):
+                refused.add(parts[0])
+                continue
         if found == "description":
-            descriptions[path] = file
+            descriptions[file.path] = file
         elif isinstance(found, Placed):
             placed.append(found)
             if found.kind == "Tenant":
                 tenants[parts[0]] = True
     for tenant, complete in tenants.items():
-        if not complete:
-            first = next(f for p, f in sorted(files.items()) if f.path.startswith(tenant + "/"))
+        if not complete and tenant not in refused:
+            first = next(f for f in files.values() if f.path.startswith(tenant + "/"))
             report.add(NO_TENANT_FILE, first.span(), f"`{tenant}/{TENANT_FILE}` is missing")
     return Source(tuple(placed), descriptions, files)
 
@@ -147,10 +155,16 @@ def _shown(root: Path) -> Path:
         return root
 
 
-def _walk(root: Path) -> Iterator[str]:
+def _walk(root: Path, shown_root: Path, report: Report) -> Iterator[str]:
     """Paths of all files below `root`, sorted; dot files and Markdown are nobody's documents."""
+
+    def refuse(error: OSError) -> None:
+        path = _printable(os.path.relpath(error.filename, root))
+        nothing = SourceFile(path, str(shown_root / path), b"")
+        report.add(UNREADABLE, nothing.span(), f"`{path}` cannot be read: {error.strerror}")
+
     paths = []
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=refuse):
         links = [f for f in folders if (Path(folder) / f).is_symlink()]
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in links)
         for name in [*names, *links]:
@@ -159,8 +173,14 @@ def _walk(root: Path) -> Iterator[str]:
     yield from sorted(paths)
 
 
+def _printable(path: str) -> str:
+    """The path with a mark for each character that a terminal would act upon or cannot show."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in path)
+
+
 def _read(root: Path, path: str, shown: str, report: Report) -> SourceFile | None:
     full = root / path
+    path = _printable(path)
     nothing = SourceFile(path, shown, b"")
     try:
         status = full.lstat()
@@ -177,11 +197,15 @@ def _read(root: Path, path: str, shown: str, report: Report) -> SourceFile | Non
         return None
 
 
-def _check_tenant_name(tenant: str, file: SourceFile, report: Report) -> None:
+def _check_tenant_name(tenant: str, file: SourceFile, report: Report) -> bool:
+    """Whether a tenant may be called so; nothing below the folder is read otherwise."""
     if not is_id(tenant):
-        report.add(BAD_NAME, file.span(), f"the folder `{tenant}` is not a well-formed tenant name")
-    elif is_reserved(tenant):
+        report.add(BAD_NAME, file.span(), f"the folder `{tenant}` is not a well-formed tenant name", lookalikes(tenant))
+        return False
+    if is_reserved(tenant):
         report.add(RESERVED_NAME, file.span(), f"the tenant name `{tenant}` is reserved")
+        return False
+    return True
 
 
 def _place(parts: list[str], file: SourceFile, report: Report) -> Placed | str | None:
@@ -194,11 +218,16 @@ def _place(parts: list[str], file: SourceFile, report: Report) -> Placed | str |
         case [tenant, folder, name] if folder in FOLDER_KINDS and name.endswith(".yaml"):
             stem = name.removesuffix(".yaml")
             if not is_id(stem):
-                report.add(BAD_NAME, file.span(), f"`{name}` is not a well-formed name")
+                report.add(BAD_NAME, file.span(), f"`{name}` is not a well-formed name", lookalikes(stem))
                 return None
             return Placed(file, FOLDER_KINDS[folder], stem, tenant)
         case [_, "sources", name] if name.endswith((".yaml", ".yml", ".json")):
             return "description"
+        case [_, folder, name] if folder in FOLDER_KINDS and name.endswith((".yml", ".json")):
+            better = name.rpartition(".")[0] + ".yaml"
+            said = f"`{file.path}` is not where a document can be"
+            report.add(STRAY_FILE, file.span(), said, help=f"Documents end in `.yaml`: rename it to `{better}`.")
+            return None
     known = [PLATFORM_FILE, TENANT_FILE, *FOLDER_KINDS, SOURCES]
     close = nearest(parts[min(1, len(parts) - 1)], known)
     report.add(

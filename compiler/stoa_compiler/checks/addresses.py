@@ -2,10 +2,30 @@
 
 import ipaddress
 import re
+from urllib.parse import urlsplit
 
 _NUMBER = re.compile(r"(0x[0-9a-f]*|[0-9]+)", re.IGNORECASE)
 _CLUSTER_SUFFIXES = (".svc", ".cluster.local", ".local", ".localhost", ".internal", ".localdomain")
 """Names that resolve inside a cluster or a machine, where a tenant's allow-list cannot reach."""
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
+
+
+def endpoint(url: str) -> tuple[str, str] | None:
+    """Scheme and host of an http URL; None where readers could disagree on them.
+
+    A backslash, a percent sign or a character outside ASCII in the authority is a border to one reader and
+    part of the name to another.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return None
+    if port == 0 or "@" in parts.netloc or parts.netloc.endswith(":"):
+        return None
+    if not _HOST.fullmatch(host) and literal_address(host) is None:
+        return None
+    return parts.scheme, host.rstrip(".")
 
 
 def literal_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -1,8 +1,6 @@
 """Rules on backends: on an allowed host, by name, over TLS, and never where the platform itself lives."""
 
-from urllib.parse import urlsplit
-
-from stoa_compiler.checks.addresses import host_matches, is_cluster_name, is_loopback_host, literal_address
+from stoa_compiler.checks.addresses import endpoint, host_matches, is_cluster_name, is_loopback_host, literal_address
 from stoa_compiler.diagnostics import Report, Rule
 from stoa_compiler.graph import ContractNode, Graph, TenantNode
 from stoa_compiler.source import Span
@@ -44,12 +42,15 @@ def _backend(
     spec = graph.platform.spec
     declared = spec.environments.get(environment)
     development = declared is not None and declared.development
-    parts = urlsplit(url)
-    host = (parts.hostname or "").rstrip(".").lower()
 
     def where() -> Span:
         return contract.origin.document.span(("spec", "backend", "urls", environment))
 
+    found = endpoint(url)
+    if found is None:
+        report.add(ADDRESS, where(), f"`{url[:80]}` names no host that every reader takes alike")
+        return
+    scheme, host = found
     if development and is_loopback_host(host):
         return
     address = literal_address(host)
@@ -59,5 +60,5 @@ def _backend(
         return
     if not any(host_matches(a.host, host) and tenant.name in a.tenants for a in spec.backends.allowed_hosts):
         report.add(HOST_NOT_ALLOWED, where(), f"`{host}` is not listed for `{tenant.name}`")
-    if parts.scheme != "https" and not development:
+    if scheme != "https" and not development:
         report.add(PLAIN_HTTP, where(), f"`{environment}` is reached by plain http")

@@ -166,8 +166,10 @@ def _limits(
             f"`{operation.name}` is `{operation.declared.side_effects}` in a contract of class `{name}`",
             [Note(f"`{name}` demands approval for these side effects", where)],
         )
+    own = operation.declared.limits is not None
+    if not own and "operation-limits" in demanded.demands:
+        return  # That there are none is said already.
     if calls_per_second(operation.rate) > calls_per_second(demanded.max_rate):
-        own = operation.declared.limits is not None
         at = document.span((*loc, "limits", "rate")) if own else document.span(loc, "key")
         said = f"`{operation.rate}`" if own else f"the platform's default `{operation.rate}`"
         where = platform.span(("spec", "classifications", name, "maxRate"))

@@ -1,8 +1,6 @@
 """Rules on the platform document: endpoints, zones, roles, redirect URIs of its clients."""
 
-from urllib.parse import urlsplit
-
-from stoa_compiler.checks.addresses import backend_network_problem, is_loopback_host
+from stoa_compiler.checks.addresses import backend_network_problem, endpoint, is_loopback_host
 from stoa_compiler.checks.consumers import check_redirects
 from stoa_compiler.diagnostics import Note, Report, Rule
 from stoa_compiler.graph import Graph
@@ -113,11 +111,15 @@ def _endpoints(graph: Graph, report: Report) -> None:
     for name, environment in spec.environments.items():
         at = ("spec", "environments", name)
         for key, url in (("gateway", environment.gateway), ("issuer", environment.issuer)):
-            parts = urlsplit(url)
-            host = parts.hostname or ""
+            found = endpoint(url)
+            if found is None:
+                where = document.span((*at, key))
+                report.add(ENDPOINT, where, f"`{url[:80]}` names no host that every reader takes alike")
+                continue
+            scheme, host = found
             if environment.development and is_loopback_host(host):
                 continue
-            if parts.scheme != "https":
+            if scheme != "https":
                 report.add(ENDPOINT, document.span((*at, key)), f"`{key}` of `{name}` is not https")
             elif host != spec.domain and not host.endswith(f".{spec.domain}"):
                 report.add(
@@ -126,14 +128,14 @@ def _endpoints(graph: Graph, report: Report) -> None:
                     f"`{host}` is not at or below `{spec.domain}`",
                     [Note("the platform's domain", document.span(("spec", "domain")))],
                 )
-        if environment.gateway in seen:
+        first = seen.setdefault(environment.gateway.rstrip("/").lower(), name)
+        if first != name:
             report.add(
                 SHARED_ENDPOINT,
                 document.span((*at, "gateway")),
-                f"`{name}` has the gateway of `{seen[environment.gateway]}`",
-                [Note("here too", document.span(("spec", "environments", seen[environment.gateway], "gateway")))],
+                f"`{name}` has the gateway of `{first}`",
+                [Note("here too", document.span(("spec", "environments", first, "gateway")))],
             )
-        seen.setdefault(environment.gateway, name)
         for index, network in enumerate(environment.backend_networks):
             problem = backend_network_problem(network, environment.development)
             if problem:

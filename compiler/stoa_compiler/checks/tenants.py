@@ -1,8 +1,11 @@
 """Rules on tenants: caps of their tier, secret prefixes, grants that give something."""
 
+from unicodedata import normalize
+
 from stoa_compiler.access import matches, permits
-from stoa_compiler.diagnostics import Note, Report, Rule
+from stoa_compiler.diagnostics import Note, Report, Rule, lookalikes
 from stoa_compiler.graph import Graph, TenantNode
+from stoa_compiler.load import TENANT_FILE
 from stoa_schemas.base import calls_per_second
 
 OVER_CAP = Rule(
@@ -42,11 +45,11 @@ def check(graph: Graph, report: Report) -> None:
     _prefixes(graph, report)
     seen: dict[str, TenantNode] = {}
     for tenant in graph.tenants:
-        shown = tenant.declared.spec.display_name.casefold()
-        if shown in seen:
+        name = tenant.declared.spec.display_name
+        shown = " ".join(normalize("NFKC", name).casefold().split())
+        if seen.setdefault(shown, tenant) is not tenant:
             where = tenant.origin.document.span(("spec", "displayName"))
-            report.add(DISPLAY_NAME, where, f"`{tenant.declared.spec.display_name}` is another tenant's name too")
-        seen.setdefault(shown, tenant)
+            report.add(DISPLAY_NAME, where, f"`{name}` is another tenant's name too", lookalikes(name))
 
 
 def _prefixes(graph: Graph, report: Report) -> None:
@@ -90,6 +93,9 @@ def _caps(graph: Graph, tenant: TenantNode, report: Report) -> None:
 
 def _grants(graph: Graph, tenant: TenantNode, report: Report) -> None:
     roles = graph.platform.spec.roles
+    folder = tenant.origin.document.file.shown.removesuffix(TENANT_FILE)
+    if any(d.span.file.startswith(folder) for d in report.found if d.rule.severity == "error"):
+        return  # A contract with mistakes of its own is not in the graph, and would seem to give nothing.
     for index, grant in enumerate(tenant.declared.spec.grants):
         role = roles.get(grant.role)
         if role is None or role.scope == "platform":
