@@ -273,7 +273,7 @@ def test_pods_serve_the_bundle(helm: HelmLibrary, small: Graph) -> None:
     objects = helm.render(text)
     (container,) = pod(objects)["containers"]
     assert [*container["command"], *container["args"]] == (
-        ["stoa", "serve", "/bundle", "--host", "0.0.0.0", "--port", "8080", "--state", "/state"]
+        ["stoa", "serve", "/bundle", "--host", "0.0.0.0", "--port", "8080", "--state", "/state", "--drain", "35"]
     )
     assert container["image"] == "registry.stoa.example/stoa/runtime:1.2.3"
     assert container["ports"] == [{"name": "http", "containerPort": 8080}]

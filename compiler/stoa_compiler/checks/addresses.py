@@ -71,6 +71,15 @@ def host_matches(pattern: str, host: str) -> bool:
     return host == pattern
 
 
+def is_network(network: str) -> bool:
+    """Whether `network` is a network in CIDR form, without host bits."""
+    try:
+        ipaddress.ip_network(network)
+    except ValueError:
+        return False
+    return True
+
+
 def backend_network_problem(network: str, development: bool) -> str:
     """Why `network` may not hold backends; empty where it may."""
     try:

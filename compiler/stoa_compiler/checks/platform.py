@@ -1,6 +1,6 @@
 """Rules on the platform document: endpoints, zones, roles, redirect URIs of its clients."""
 
-from stoa_compiler.checks.addresses import backend_network_problem, endpoint, is_loopback_host
+from stoa_compiler.checks.addresses import backend_network_problem, endpoint, is_loopback_host, is_network
 from stoa_compiler.checks.consumers import check_redirects
 from stoa_compiler.diagnostics import Note, Report, Rule
 from stoa_compiler.graph import Graph
@@ -63,6 +63,13 @@ PRIVATE_NETWORK = Rule(
     help="Write a private range such as `10.20.0.0/16`; loopback only where `development: true`.",
 )
 
+ZONE_RANGE = Rule(
+    code="STOA410",
+    title="not an address range",
+    why="Network policies are rendered from the zones' ranges: a malformed one would open or close something else.",
+    help="Write a network in CIDR form without host bits, such as `10.20.0.0/16`.",
+)
+
 RULES = (
     ENDPOINT,
     SHARED_ENDPOINT,
@@ -73,6 +80,7 @@ RULES = (
     REPLICAS,
     PLATFORM_GRANT,
     PRIVATE_NETWORK,
+    ZONE_RANGE,
 )
 
 _TRUST: dict[ZoneName, str] = {"external": "untrusted", "dmz": "semi-trusted", "internal": "trusted"}
@@ -146,12 +154,17 @@ def _endpoints(graph: Graph, report: Report) -> None:
 def _zones(graph: Graph, report: Report) -> None:
     spec, document = graph.platform.spec, graph.origin.document
     for zone, trust in _TRUST.items():
-        zone_declared = spec.zones.get(zone)
-        if zone_declared is None:
+        found = spec.zones.get(zone)
+        if found is None:
             report.add(ZONES, document.span(("spec", "zones"), "key"), f"the zone `{zone}` is missing")
-        elif zone_declared.trust != trust:
+        elif found.trust != trust:
             where = document.span(("spec", "zones", zone, "trust"))
-            report.add(ZONES, where, f"`{zone}` is `{zone_declared.trust}`, not `{trust}`")
+            report.add(ZONES, where, f"`{zone}` is `{found.trust}`, not `{trust}`")
+    for zone, zone_declared in spec.zones.items():
+        for index, network in enumerate(zone_declared.cidrs):
+            if not is_network(network):
+                where = document.span(("spec", "zones", zone, "cidrs", index))
+                report.add(ZONE_RANGE, where, f"`{network}` is not a network in CIDR form")
     for index, flow in enumerate(spec.flows):
         if {flow.from_, flow.to} == {"external", "internal"} and flow.to == "internal":
             where = document.span(("spec", "flows", index))

@@ -25,6 +25,13 @@ from stoa_compiler.cli.session import OUTSIDE, fail
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder that mirrors secret paths, `<folder>/<path>/<key>`; else `STOA_SECRET_...` variables.",
 )
+@click.option(
+    "--drain",
+    type=click.IntRange(0, 3600),
+    default=20,
+    show_default=True,
+    help="Seconds that calls in flight may take to end when the process is asked to stop.",
+)
 @click.option("--development", is_flag=True, help="Take a bundle of a development environment.")
 def command(
     bundle: Path,
@@ -34,6 +41,7 @@ def command(
     hosts: tuple[str, ...],
     origins: tuple[str, ...],
     secrets: Path | None,
+    drain: int,
     development: bool,
 ) -> None:
     """Serve BUNDLE over MCP at `/mcp`, every digest checked before the first request is taken."""
@@ -57,6 +65,7 @@ def command(
                 secrets="file" if secrets else "environment",
                 secrets_folder=secrets,
                 allow_development=development,
+                drain_seconds=drain,
             ),
             lambda url: click.echo(f"listening on {url}"),
         )
