@@ -1,7 +1,7 @@
 """Who sees and calls which tools: one table, read by listing and by calling."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -14,6 +14,8 @@ from stoa_schemas import bundle
 
 ID_KEY = "dev.gostoa/id"
 """The key below a tool's `_meta` that holds its canonical id."""
+BUNDLE_KEY = "dev.gostoa/bundle"
+"""The key below an answer's `_meta` that holds the bundle's digest."""
 VIEWS = 1024
 """Views kept: one for each set of roles that has called lately."""
 
@@ -67,11 +69,15 @@ class Access:
                     tools[wire] = tool
         return View(
             tools=MappingProxyType(tools),
-            modern=mcp_types.ListToolsResult(
-                tools=[self._listed(tool, self._modern, False) for tool in tools.values()]
-            ),
-            legacy=mcp_types.ListToolsResult(tools=[self._listed(tool, self._legacy, True) for tool in tools.values()]),
+            modern=self._list(tools.values(), self._modern, legacy=False),
+            legacy=self._list(tools.values(), self._legacy, legacy=True),
         )
+
+    def _list(
+        self, tools: Iterable[AnyTool], made: dict[str, mcp_types.Tool], *, legacy: bool
+    ) -> mcp_types.ListToolsResult:
+        listed = [self._listed(tool, made, legacy) for tool in tools]
+        return mcp_types.ListToolsResult(tools=listed, meta={BUNDLE_KEY: self._snapshot.digest})
 
     def _listed(self, tool: AnyTool, made: dict[str, mcp_types.Tool], legacy: bool) -> mcp_types.Tool:
         name = tool.declared.name if isinstance(tool, PreparedTool) else tool.name

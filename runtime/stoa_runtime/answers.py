@@ -11,6 +11,7 @@ import orjson
 
 from stoa_runtime.backends import Reply
 from stoa_runtime.bundles import PreparedTool
+from stoa_runtime.nesting import is_too_deep
 
 EXCERPT = 800
 """Characters of a backend's own words about an error."""
@@ -54,9 +55,7 @@ def shaped(tool: PreparedTool, reply: Reply, *, legacy: bool) -> Shaped:
         try:
             value = _parsed(reply.body)
         except ValueError:
-            return Shaped(
-                failure("The backend's answer is not well-formed JSON; it is withheld."), "refused", "answer-json"
-            )
+            return Shaped(failure("The backend's answer is not sound JSON; it is withheld."), "refused", "answer-json")
         return _checked(tool, value, reply.body.decode(), legacy)
     if reply.media_type.startswith("text/") or reply.media_type in ("application/xml", "application/yaml"):
         text = _text(reply)
@@ -67,6 +66,8 @@ def shaped(tool: PreparedTool, reply: Reply, *, legacy: bool) -> Shaped:
 def _parsed(body: bytes) -> Any:
     """The value, strictly: no NaN, no lone surrogates; whole numbers beyond 64 bits keep every digit."""
     value = orjson.loads(body)
+    if is_too_deep(value):
+        raise ValueError("nested too deeply")
     return json.loads(body) if _LONG_NUMBER.search(body) else value
 
 

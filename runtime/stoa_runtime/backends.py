@@ -254,7 +254,7 @@ class Backends:
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """The body, counted after decompression while it comes in."""
-    if (response.content_length or 0) > limit:
+    if response.method != "HEAD" and (response.content_length or 0) > limit:
         response.close()
         raise BackendFailed("backend-size", f"The answer has more than {limit} bytes.", response.status)
     body = bytearray()

@@ -10,7 +10,7 @@ import orjson
 from mcp.shared.exceptions import MCPError
 
 from stoa_runtime import answers, arguments, requests
-from stoa_runtime.access import Access, AnyTool
+from stoa_runtime.access import BUNDLE_KEY, Access, AnyTool
 from stoa_runtime.audit import Audit, AuditUnavailable, Event, arguments_digest
 from stoa_runtime.backends import BackendFailed, Backends
 from stoa_runtime.bundles import PreparedTool, Snapshot
@@ -19,7 +19,6 @@ from stoa_runtime.principals import Principal
 from stoa_runtime.tracing import Trace
 
 TRACE_KEY = "dev.gostoa/trace-id"
-BUNDLE_KEY = "dev.gostoa/bundle"
 
 _UNKNOWN = "Unknown tool: there is none of this name among those that tools/list gives you."
 
@@ -91,7 +90,8 @@ class Calls:
             try:
                 self._audit.write(replace(event, duration_ms=(time.perf_counter() - began) * 1000))
             except AuditUnavailable:
-                outcome = _refused("audit-unavailable", "The call cannot be recorded, so its answer is withheld.")
+                if outcome is None or outcome.rule != "audit-unavailable":
+                    outcome = _refused("audit-unavailable", "The call cannot be recorded, so its answer is withheld.")
         result = outcome.result
         result.meta = {TRACE_KEY: trace.trace_id, BUNDLE_KEY: caller.snapshot.digest}
         return result

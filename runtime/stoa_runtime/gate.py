@@ -24,6 +24,7 @@ from stoa_runtime.backends import Backends
 from stoa_runtime.bundles import Snapshot
 from stoa_runtime.calls import Caller
 from stoa_runtime.metadata import challenge
+from stoa_runtime.nesting import is_too_deep
 from stoa_runtime.principals import Principal, PrincipalRefused, principal
 from stoa_runtime.tokens import KeysUnavailable, ScopeMissing, Token, TokenRefused, Verifier
 from stoa_runtime.tracing import trace
@@ -32,8 +33,6 @@ CALLER = "stoa.caller"
 """The scope's key of the `Caller`."""
 MESSAGE = "stoa.message"
 """The scope's key of the parsed body."""
-DEPTH = 64
-"""Levels of nesting that a body may have."""
 PRINCIPALS = 10_000
 
 current_caller: ContextVar[Caller | None] = ContextVar("current_caller", default=None)
@@ -202,9 +201,10 @@ def _parsed(body: bytes) -> Any:
     try:
         orjson.loads(body)
         value = json.loads(body, object_pairs_hook=_once)
-        _check_depth(value)
     except (ValueError, RecursionError):
         raise _Stop(_malformed()) from None
+    if is_too_deep(value):
+        raise _Stop(_malformed())
     return value
 
 
@@ -215,23 +215,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _check_depth(value: Any) -> None:
-    level = [value]
-    for _ in range(DEPTH):
-        level = [
-            item
-            for outer in level
-            if isinstance(outer, (dict, list))
-            for item in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(item, (dict, list))
-        ]
-        if not level:
-            return
-    raise ValueError("nested too deeply")
-
-
 def _malformed() -> Response:
-    error = {"code": mcp_types.PARSE_ERROR, "message": "Parse error: the body is not well-formed JSON"}
+    error = {"code": mcp_types.PARSE_ERROR, "message": "Parse error: the body is not sound JSON"}
     return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status_code=400)
 
 

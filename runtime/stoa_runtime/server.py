@@ -2,9 +2,11 @@
 
 import contextlib
 import logging
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from importlib.metadata import version
+from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -90,6 +92,11 @@ class _Listening(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, started: Callable[[str], None] | None) -> None:
         super().__init__(config)
         self._told = started
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ends orderly, and lets `serve` return; a second Ctrl-C ends at once."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)

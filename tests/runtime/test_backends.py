@@ -40,8 +40,14 @@ def test_other_media_types_are_withheld(stoa: World) -> None:
     assert "hello" not in text
 
 
-def test_malformed_json_is_withheld(stoa: World) -> None:
-    assert "not well-formed JSON" in told(stoa.call("ioi_billing_broken"))
+@pytest.mark.parametrize("name", ["broken", "deep"])
+def test_unsound_json_is_withheld(stoa: World, name: str) -> None:
+    assert "not sound JSON" in told(stoa.call(f"ioi_billing_{name}"))
+
+
+def test_long_numbers_keep_every_digit(stoa: World) -> None:
+    result = stoa.call("ioi_billing_long")
+    assert result["structuredContent"] == {"id": 123456789012345678901234567890}
 
 
 def test_an_answer_outside_its_schema_is_withheld_or_noted_as_the_contract_says(stoa: World) -> None:
@@ -149,3 +155,38 @@ def test_idempotent_calls_are_tried_again_and_others_are_not(backend: Recorder) 
         assert tries == ["POST"]
     finally:
         backend.respond = original  # type: ignore[method-assign]
+
+
+def test_an_open_circuit_lets_one_call_through_after_its_time(backend: Recorder) -> None:
+    class Clock:
+        now = 0.0
+
+        def __call__(self) -> float:
+            return self.now
+
+    async def story() -> None:
+        addresses, clock = AddressRule(["127.0.0.0/8"]), Clock()
+        async with open_session(addresses) as session:
+            backends = Backends(session, addresses, FileCredentials(Path("/nowhere")), clock)
+            breaker = bundle.Breaker(failures=2, reset_ms=1000)
+            outgoing = Outgoing("GET", "/items", (), None)
+
+            async def rule(url: str) -> str:
+                entry = contract("x", url, auth=None, breaker=breaker)
+                try:
+                    await backends.send("ioi", entry, outgoing, ANSWER, "00-1-2-01")
+                except BackendFailed as failed:
+                    return failed.rule
+                return "answered"
+
+            gone = "http://127.0.0.1:9"
+            assert [await rule(gone) for _ in range(3)] == ["backend-unreachable"] * 2 + ["backend-circuit"]
+            assert await rule(backend.url) == "backend-circuit"
+            clock.now = 1.5
+            assert [await rule(gone), await rule(backend.url)] == ["backend-unreachable", "backend-circuit"]
+            clock.now = 3.0
+            assert [await rule(backend.url) for _ in range(2)] == ["answered"] * 2
+            assert await rule(gone) == "backend-unreachable"
+            assert await rule(backend.url) == "answered"
+
+    asyncio.run(story())

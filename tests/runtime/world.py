@@ -103,6 +103,10 @@ class Recorder:
             status, content = 500, b'{"detail": "Traceback: password=hunter2"}'
         elif path == "/leak":
             content = json.dumps(dict(handler.headers.items())).encode()
+        elif path == "/deep":
+            content = b'{"a":' * 200 + b"1" + b"}" * 200
+        elif path == "/long":
+            content = b'{"id": 123456789012345678901234567890}'
         elif path == "/none":
             status = 204
         elif path == "/slow":
@@ -304,6 +308,8 @@ def ioi_tools() -> list[bundle.Tool]:
         get("invalid", "/invalid"),
         get("crash", "/crash"),
         get("leak", "/leak", output=ANY),
+        get("deep", "/deep"),
+        get("long", "/long"),
         get("none", "/none"),
         tool("ioi", "inventory", "list_items", "GET", "/items", output=ANY),
         tool("ioi", "nowhere", "reach", "GET", "/reach"),
