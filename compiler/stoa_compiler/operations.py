@@ -1,9 +1,10 @@
 """Operations: from what a contract declares, or takes from its OpenAPI source, to what a tool needs."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from stoa_compiler import openapi
 from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
@@ -65,9 +66,16 @@ WIRE_NAME = Rule(
 )
 UNKNOWN_ARGUMENT = Rule(
     code="STOA319",
-    title="`parameters` places an argument that `input` does not have",
-    why="Nothing could ever fill it.",
+    title="an argument is named that `input` does not have",
+    why="Unknown arguments are refused, so nothing could ever fill it; one that is required would refuse every call.",
     help="Declare the property in `input`, or remove the entry.",
+)
+PLACE = Rule(
+    code="STOA320",
+    title="the argument cannot go there",
+    why="Each place of a request is filled once, and none by which an argument could end a header, frame the message "
+    "or speak in the runtime's name.",
+    help="Place the argument elsewhere with `parameters`.",
 )
 
 RULES = (
@@ -80,9 +88,12 @@ RULES = (
     CLOSED_ROOT,
     WIRE_NAME,
     UNKNOWN_ARGUMENT,
+    PLACE,
 )
 
 _TEMPLATE = re.compile(r"\{([^{}]*)\}")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A header's name: a token (RFC 9110, 5.6.2)."""
 _ROOT_KEYWORDS = frozenset(
     {
         "$comment",
@@ -176,18 +187,16 @@ class Lowering:
         if schema is None:
             return None
         properties: Mapping[str, Any] = schema.get("properties", {})
-        required = set(schema.get("required", ()))
+        required: list[str] = schema.get("required", [])
         for argument in operation.parameters:
             if argument not in properties:
-                close = nearest(argument, list(properties))
-                self.report.add(
-                    UNKNOWN_ARGUMENT,
-                    span((*loc, "parameters", argument), "key"),
-                    f"`input` has no property `{argument}`",
-                    help=f"Did you mean `{close}`?" if close else "",
-                )
-        placements = {a: self._placement(a, operation, properties[a]) for a in properties}
-        self._check_path(loc, operation.path, placements, required, "input" if operation.input else "path")
+                self._unknown_argument(argument, span((*loc, "parameters", argument), "key"), properties)
+        for index, argument in enumerate(required):
+            if argument not in properties:
+                self._unknown_argument(argument, span((*loc, "input", "required", index)), properties)
+        placements = {a: self._placement(a, operation) for a in properties}
+        self._check_places(loc, operation.method, placements)
+        self._check_path(loc, operation.path, placements, required)
         body = [a for a, p in placements.items() if p.in_ == "body"]
         request = bundle.Request(
             method=operation.method,
@@ -206,7 +215,12 @@ class Lowering:
             examples=(),
         )
 
-    def _placement(self, argument: str, operation: Operation, schema: Any) -> bundle.Placement:
+    def _unknown_argument(self, argument: str, at: Span, properties: Mapping[str, Any]) -> None:
+        close = nearest(argument, list(properties))
+        advice = f"Did you mean `{close}`?" if close else ""
+        self.report.add(UNKNOWN_ARGUMENT, at, f"`input` has no property `{argument}`", help=advice)
+
+    def _placement(self, argument: str, operation: Operation) -> bundle.Placement:
         """Where an argument goes: as declared, else by its name and the method."""
         declared = operation.parameters.get(argument)
         assert operation.method is not None
@@ -228,76 +242,97 @@ class Lowering:
             case _:
                 return bundle.Placement(in_="body", name=name)
 
+    def _check_places(self, loc: Loc, method: str, placements: Mapping[str, bundle.Placement]) -> None:
+        """Every place is filled once, and none that frames the message."""
+        filled: dict[tuple[str, str], str] = {}
+        for argument, placement in placements.items():
+            kind, name = placement.in_, placement.name
+            first = filled.setdefault((kind, name.lower() if kind == "header" else name), argument)
+            said = ""
+            if first != argument:
+                said = f"`{argument}` and `{first}` go to the same place, {kind} `{name}`"
+            elif kind == "header" and name.lower() in _OWN_HEADERS:
+                said = f"the header `{name}` is the runtime's own"
+            elif kind == "header" and not _HEADER.fullmatch(name):
+                said = f"`{_one_line(name)}` cannot be a header's name"
+            elif kind == "body" and method in _QUERY_METHODS:
+                said = f"`{argument}` goes to the body, but {method} has none"
+            if said:
+                self.report.add(PLACE, self._placed_at(loc, argument), said)
+
+    def _placed_at(self, loc: Loc, argument: str) -> Span:
+        """Where the author placed the argument, or else declared it."""
+        placed = argument in self.contract.spec.operations[str(loc[-1])].parameters
+        where = ("parameters", argument) if placed else ("input", "properties", argument)
+        return self.document.span((*loc, *where), "key")
+
     def _check_path(
-        self,
-        loc: Loc,
-        path: str,
-        placements: Mapping[str, bundle.Placement],
-        required: set[str],
-        key: str,
+        self, loc: Loc, path: str, placements: Mapping[str, bundle.Placement], required: Sequence[str]
     ) -> None:
-        """Every `{name}` is filled by one required argument, and every place is filled once."""
+        """Every `{name}` is filled by one required argument."""
         span = self.document.span
-
-        def at(argument: str) -> Span:
-            return span((*loc, "input", "properties", argument), "key")
-
         wanted = _TEMPLATE.findall(path)
         rest = _TEMPLATE.sub("", path)
         if "{" in rest or "}" in rest or len(set(wanted)) != len(wanted) or "" in wanted:
             self.report.add(PATH_TEMPLATE, span((*loc, "path")), f"`{path}` is not a well-formed template")
             return
-        if any(s in (".", "..") for s in path.split("/")):
-            self.report.add(PATH_TEMPLATE, span((*loc, "path")), f"`{path}` holds a dot segment")
-        filled: dict[tuple[str, str], str] = {}
-        for argument, placement in placements.items():
-            place = (placement.in_, placement.name.lower() if placement.in_ == "header" else placement.name)
-            if place in filled:
+        if "\\" in rest or any(s in (".", "..") for s in unquote(path).split("/")):
+            said = f"`{path}` holds a dot segment or a backslash"
+            self.report.add(PATH_TEMPLATE, span((*loc, "path")), said, help="Write the path as the backend knows it.")
+        filled = {p.name: a for a, p in placements.items() if p.in_ == "path"}
+        for name, argument in filled.items():
+            if name not in wanted:
+                said = f"`{path}` has no `{{{name}}}`"
+                self.report.add(PATH_TEMPLATE, self._placed_at(loc, argument), said)
+            elif argument not in required:
                 self.report.add(
                     PATH_TEMPLATE,
-                    at(argument),
-                    f"`{argument}` and `{filled[place]}` go to the same place, {place[0]} `{place[1]}`",
+                    span((*loc, "input", "properties", argument), "key"),
+                    f"`{argument}` is part of the path but not required",
+                    help=f"Add `{argument}` to `required`.",
                 )
-            filled[place] = argument
-            if placement.in_ == "header" and placement.name.lower() in _OWN_HEADERS:
-                self.report.add(PATH_TEMPLATE, at(argument), f"the header `{placement.name}` is the runtime's own")
-            if placement.in_ != "path":
-                continue
-            if placement.name not in wanted:
-                self.report.add(PATH_TEMPLATE, at(argument), f"`{path}` has no `{{{placement.name}}}`")
-            elif argument not in required:
-                self.report.add(PATH_TEMPLATE, at(argument), f"`{argument}` is part of the path but not required")
         for name in wanted:
-            if ("path", name) not in filled:
+            if name not in filled:
+                close = nearest(name, [a for a, p in placements.items() if p.in_ != "path"])
                 self.report.add(
                     PATH_TEMPLATE,
                     span((*loc, "path")),
                     f"no argument fills `{{{name}}}`",
-                    notes=[Note(f"arguments: {listed(list(placements))}")] if placements else [],
+                    [Note(f"arguments: {listed(list(placements))}")] if placements else [],
+                    f"Did you mean `{{{close}}}`?"
+                    if close
+                    else f"Declare `{name}` in `input.properties` and `required`.",
                 )
 
     def _closed_root(self, loc: Loc, declared: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """The input schema with its root closed; None where the root is no plain object."""
         schema = dict(declared or {"type": "object"})
-        at = (*loc, "input")
+        at, span, before = (*loc, "input"), self.document.span, self.report.errors
         if schema.get("type", "object") != "object":
-            self.report.add(CLOSED_ROOT, self.document.span((*at, "type")), f"the root is `{schema['type']}`")
+            self.report.add(CLOSED_ROOT, span((*at, "type")), f"the root is `{schema['type']}`, not `object`")
             return None
-        others = [k for k in schema if k not in _ROOT_KEYWORDS]
-        for keyword in others:
-            self.report.add(
-                CLOSED_ROOT, self.document.span((*at, keyword), "key"), f"the root of `input` has `{keyword}`"
-            )
+        for keyword in schema:
+            if keyword not in _ROOT_KEYWORDS:
+                close = nearest(keyword, sorted(_ROOT_KEYWORDS - schema.keys()))
+                said = f"the root of `input` has `{keyword}`"
+                advice = f"Did you mean `{close}`?" if close else ""
+                self.report.add(CLOSED_ROOT, span((*at, keyword), "key"), said, help=advice)
         if schema.get("additionalProperties", False) is not False:
             self.report.add(
                 CLOSED_ROOT,
-                self.document.span((*at, "additionalProperties")),
+                span((*at, "additionalProperties")),
                 "the root of `input` takes arguments that it does not name",
                 help="Write `additionalProperties: false`, or leave the line out.",
             )
-        if not isinstance(schema.get("properties", {}), dict) or not isinstance(schema.get("required", []), list):
-            return None  # The schema's own check says what is wrong.
-        return None if others else {**schema, "type": "object", "additionalProperties": False}
+        properties, required = schema.get("properties", {}), schema.get("required", [])
+        if not isinstance(properties, dict):
+            self.report.add(CLOSED_ROOT, span((*at, "properties")), "`properties` of `input` is not a mapping")
+        if not isinstance(required, list) or not all(isinstance(r, str) for r in required):
+            said = "`required` of `input` is not a list of names"
+            self.report.add(
+                CLOSED_ROOT, span((*at, "required")), said, help="List the arguments that a call must have."
+            )
+        return None if self.report.errors > before else {**schema, "type": "object", "additionalProperties": False}
 
     def _from_source(self, loc: Loc, operation: Operation) -> "_Taken | None":
         """The operation as the contract's OpenAPI source describes it."""
@@ -392,6 +427,10 @@ _OWN_HEADERS = frozenset(
 def _answer(rule: AnswerRule, taken: _Taken) -> bundle.Answer:
     wrap = taken.output_schema is not None and taken.output_schema.get("type") != "object"
     return bundle.Answer(media_types=list(taken.media_types), check=rule.check, max_bytes=rule.max_bytes, wrap=wrap)
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n").replace("\t", "\\t")[:80]
 
 
 def legacy_output_schema(schema: Mapping[str, Any]) -> dict[str, Any]:

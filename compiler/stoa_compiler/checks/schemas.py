@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import jsonschema_rs
 
-from stoa_compiler.diagnostics import Note, Report, Rule
+from stoa_compiler.diagnostics import Note, Report, Rule, nearest
 from stoa_compiler.graph import Graph, OperationNode
-from stoa_compiler.source import Loc
+from stoa_compiler.source import Loc, Part
 
 NOT_A_SCHEMA = Rule(
     code="STOA441",
@@ -46,11 +47,44 @@ EXAMPLE_OUTPUT = Rule(
     help="Give both `output` in the example and in the operation, or neither.",
 )
 
-RULES = (NOT_A_SCHEMA, REMOTE_REFERENCE, UNBOUNDED_SCHEMA, PATTERN, EXAMPLE, EXAMPLE_OUTPUT)
+UNKNOWN_KEYWORD = Rule(
+    code="STOA447",
+    title="not a keyword of JSON Schema",
+    why="JSON Schema ignores what it does not know: a misspelt keyword is declared and never enforced.",
+    help="Use a keyword of JSON Schema 2020-12; a note of your own begins with `x-`.",
+)
+
+RULES = (NOT_A_SCHEMA, REMOTE_REFERENCE, UNBOUNDED_SCHEMA, PATTERN, EXAMPLE, EXAMPLE_OUTPUT, UNKNOWN_KEYWORD)
 
 MAX_SCHEMA_NODES = 5_000
 MAX_SCHEMA_DEPTH = 32
 MAX_PATTERN = 500
+MAX_BRANCHES = 5_000
+"""Subschemas that one value may be checked against, references followed."""
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_BY_NAME = frozenset({"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"})
+"""Keywords whose value is a mapping from names of the author's choosing to schemas."""
+_LITERAL = frozenset({"const", "default", "enum", "examples"})
+"""Keywords whose value is data."""
+_KEYWORDS = frozenset(
+    """
+    $anchor $comment $defs $dynamicAnchor $dynamicRef $id $ref $schema $vocabulary additionalProperties allOf anyOf
+    const contains contentEncoding contentMediaType contentSchema default definitions dependentRequired
+    dependentSchemas deprecated description else enum examples exclusiveMaximum exclusiveMinimum format if items
+    maxContains maxItems maxLength maxProperties maximum minContains minItems minLength minProperties minimum
+    multipleOf not oneOf pattern patternProperties prefixItems properties propertyNames readOnly required then title
+    type unevaluatedItems unevaluatedProperties uniqueItems writeOnly
+    """.split()  # noqa: SIM905
+)
+"""JSON Schema 2020-12, core to content."""
+_ELSEWHERE: Mapping[str, str] = {
+    "nullable": '`nullable` is OpenAPI 3.0: list `"null"` among the types.',
+    "example": "Write `examples:` with a list.",
+    "discriminator": "`discriminator` is OpenAPI: let each branch of `oneOf` fix the property with `const`.",
+    "optional": "A property is optional unless `required` names it.",
+}
+"""Keywords of related languages, and how JSON Schema says the same."""
 
 
 def check(graph: Graph, report: Report) -> None:
@@ -77,30 +111,24 @@ def _schema(operation: OperationNode, loc: Loc, schema: Mapping[str, Any], repor
     span, before = operation.origin.document.span, report.errors
     for nodes, (at, node) in enumerate(_nodes(schema, loc), start=1):
         if len(at) - len(loc) > MAX_SCHEMA_DEPTH * 2 or nodes > MAX_SCHEMA_NODES:
-            report.add(
-                UNBOUNDED_SCHEMA, span(loc, "key"), f"`{loc[-1]}` of `{operation.name}` is too large or too deep"
-            )
+            said = f"`{loc[-1]}` of `{operation.name}` is too large or too deep"
+            report.add(UNBOUNDED_SCHEMA, span(loc, "key"), said)
             return
-        reference = node.get("$ref", node.get("$dynamicRef"))
-        if isinstance(reference, str) and not reference.startswith("#"):
-            report.add(REMOTE_REFERENCE, span((*at, "$ref")), f"`{reference[:80]}` is outside this schema")
-        elif isinstance(reference, str) and not _resolves(schema, reference):
-            report.add(NOT_A_SCHEMA, span((*at, "$ref")), f"`{reference[:80]}` leads nowhere in this schema")
-        for keyword in ("$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$vocabulary"):
-            if keyword in node and isinstance(node[keyword], str):
-                report.add(REMOTE_REFERENCE, span((*at, keyword), "key"), f"`{keyword}` gives the schema another name")
-        pattern = node.get("pattern")
-        if isinstance(pattern, str):
-            problem = pattern_problem(pattern)
-            if problem:
-                report.add(PATTERN, span((*at, "pattern")), f"`{pattern[:80]}` {problem}")
+        _keywords(operation, at, node, schema, report)
     if report.errors > before:
         return
-    for error in _META.iter_errors(schema):
+    for error in _META.iter_errors(dict(schema)):
         path = tuple(error.instance_path)
-        report.add(
-            NOT_A_SCHEMA, span((*loc, *path)), f"`{(*loc, *path)[-1]}` is not valid here: {_short(error.message)}"
-        )
+        name = (*loc, *path)[-1]
+        report.add(NOT_A_SCHEMA, span((*loc, *path)), f"`{name}` is not valid here: {_short(error.message)}")
+        return
+    branches = _branches(schema, schema, {}, 0)
+    if branches is None:
+        report.add(NOT_A_SCHEMA, span(loc, "key"), f"a `$ref` of `{loc[-1]}` leads back to itself, and checks nothing")
+        return
+    if branches > MAX_BRANCHES:
+        said = f"`{loc[-1]}` of `{operation.name}` checks one value against more than {MAX_BRANCHES:,} subschemas"
+        report.add(UNBOUNDED_SCHEMA, span(loc, "key"), said)
         return
     try:
         jsonschema_rs.Draft202012Validator(dict(schema))
@@ -108,8 +136,69 @@ def _schema(operation: OperationNode, loc: Loc, schema: Mapping[str, Any], repor
         report.add(NOT_A_SCHEMA, span(loc, "key"), f"the schema cannot be used: {_short(str(error))}")
 
 
-_META = jsonschema_rs.Draft202012Validator({"$ref": "https://json-schema.org/draft/2020-12/schema"})
+def _keywords(
+    operation: OperationNode, at: Loc, node: Mapping[str, Any], schema: Mapping[str, Any], report: Report
+) -> None:
+    """Adds what one subschema says that cannot be enforced."""
+    span = operation.origin.document.span
+    for keyword in node:
+        if keyword in _KEYWORDS or keyword.startswith("x-"):
+            continue
+        close = nearest(keyword, sorted(_KEYWORDS - node.keys()))
+        advice = _ELSEWHERE.get(keyword) or (f"Did you mean `{close}`?" if close else "")
+        said = f"`{keyword}` is not a keyword of JSON Schema"
+        report.add(UNKNOWN_KEYWORD, span((*at, keyword), "key"), said, help=advice)
+    for keyword in ("$ref", "$dynamicRef"):
+        reference = node.get(keyword)
+        if not isinstance(reference, str):
+            continue
+        if not reference.startswith("#"):
+            report.add(REMOTE_REFERENCE, span((*at, keyword)), f"`{reference[:80]}` is outside this schema")
+        elif keyword == "$ref" and not _resolves(schema, reference):
+            report.add(NOT_A_SCHEMA, span((*at, keyword)), f"`{reference[:80]}` leads nowhere in this schema")
+    for keyword in ("$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$vocabulary"):
+        if keyword in node and keyword.startswith("$"):
+            report.add(REMOTE_REFERENCE, span((*at, keyword), "key"), f"`{keyword}` gives the schema another name")
+    if node.get("$schema", _DIALECT) != _DIALECT:
+        said = "the schema is written for another draft than 2020-12"
+        report.add(NOT_A_SCHEMA, span((*at, "$schema")), said, help=f"Write `$schema: {_DIALECT}`, or leave it out.")
+    names = node.get("patternProperties")
+    patterns: list[tuple[Loc, Part, Any]] = [((*at, "pattern"), "value", node.get("pattern"))]
+    patterns += [((*at, "patternProperties", n), "key", n) for n in names] if isinstance(names, Mapping) else []
+    for where, part, pattern in patterns:
+        problem = pattern_problem(pattern) if isinstance(pattern, str) else ""
+        if problem:
+            report.add(PATTERN, span(where, part), f"`{str(pattern)[:80]}` {problem}")
+
+
+_META = jsonschema_rs.Draft202012Validator({"$ref": _DIALECT})
 """The meta-schema, which the library holds: nothing is fetched."""
+
+
+def _branches(node: Any, root: Mapping[str, Any], known: dict[int, int | None], depth: int) -> int | None:
+    """Subschemas that one value is checked against at the most, here or below; None where a reference leads to itself.
+
+    References multiply: thirty definitions that each name the next one twice are a thousand million checks.
+    """
+    if not isinstance(node, Mapping):
+        return 1
+    if id(node) in known:
+        return known[id(node)]
+    if depth > MAX_SCHEMA_DEPTH * 2:
+        return MAX_BRANCHES + 1
+    known[id(node)] = None
+    here: list[Any] = [node[k] for k in ("not", "if", "then", "else") if k in node]
+    here += [s for k in ("allOf", "anyOf", "oneOf") for s in node.get(k, ())]
+    here += node.get("dependentSchemas", {}).values()
+    here += [_target(root, node["$ref"])] if "$ref" in node else []
+    total = 1
+    for sub in here:
+        found = _branches(sub, root, known, depth + 1)
+        if found is None:
+            return None
+        total = min(total + found, MAX_BRANCHES + 1)
+    known[id(node)] = total
+    return total
 
 
 def pattern_problem(pattern: str) -> str:
@@ -124,28 +213,38 @@ def pattern_problem(pattern: str) -> str:
 
 
 def _nodes(schema: Any, loc: Loc) -> Iterator[tuple[Loc, Mapping[str, Any]]]:
-    """Every mapping below `schema` with its place, without recursion."""
+    """Every subschema with its place, without recursion. A property may be called like a keyword."""
     stack: list[tuple[Loc, Any]] = [(loc, schema)]
     while stack:
         at, node = stack.pop()
-        if isinstance(node, Mapping):
-            yield at, node
-            stack.extend(((*at, k), v) for k, v in node.items() if k not in ("enum", "const", "default", "examples"))
-        elif isinstance(node, list):
+        if isinstance(node, list):
             stack.extend(((*at, i), v) for i, v in enumerate(node))
+        elif isinstance(node, Mapping):
+            yield at, node
+            for keyword, value in node.items():
+                if keyword in _BY_NAME and isinstance(value, Mapping):
+                    stack.extend(((*at, keyword, n), v) for n, v in value.items())
+                elif keyword not in _LITERAL and keyword != "dependentRequired" and not keyword.startswith("x-"):
+                    stack.append(((*at, keyword), value))
 
 
 def _resolves(schema: Mapping[str, Any], reference: str) -> bool:
+    return (reference == "#" or reference.startswith("#/")) and _target(schema, reference) is not None
+
+
+def _target(schema: Mapping[str, Any], reference: str) -> Any:
+    """The subschema that a reference names; None where there is none, or data that only looks like one."""
     node: Any = schema
-    for step in reference[1:].split("/")[1:]:
+    by_name = False
+    for step in unquote(reference[1:]).split("/")[1:]:
         step = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(node, Mapping) and step in node:
-            node = node[step]
-        elif isinstance(node, list) and step.isdigit() and int(step) < len(node):
+        if isinstance(node, Mapping) and step in node and (by_name or step in _KEYWORDS - _LITERAL):
+            node, by_name = node[step], not by_name and step in _BY_NAME
+        elif isinstance(node, list) and step.isascii() and step.isdigit() and int(step) < len(node):
             node = node[int(step)]
         else:
-            return False
-    return reference == "#" or reference.startswith("#/")
+            return None
+    return None if by_name or not isinstance(node, (Mapping, bool)) else node
 
 
 def _examples(operation: OperationNode, report: Report) -> None:
