@@ -228,12 +228,13 @@ def _posture(asked: Asked) -> dict[str, Any]:
             "scopes": list(rules.scopes),
             "leewaySeconds": rules.leeway_seconds,
         },
-        "tenants": [_tenant_posture(name, tenant) for name, tenant in asked.tenants().items()],
+        "tenants": [_tenant_posture(asked, name, tenant) for name, tenant in asked.tenants().items()],
     }
 
 
-def _tenant_posture(name: str, tenant: Tenant) -> dict[str, Any]:
-    tools = [tool.declared for tool in tenant.tools.values()]
+def _tenant_posture(asked: Asked, name: str, tenant: Tenant) -> dict[str, Any]:
+    """One tenant's posture. Tools that the caller does not see are neither named nor counted."""
+    tools = [tool.declared for tool in asked.tools(name)]
     findings = []
     for entry in tenant.catalog.contracts:
         if entry.backend.auth is None:

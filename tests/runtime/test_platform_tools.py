@@ -65,6 +65,14 @@ def test_posture_needs_its_permission(stoa: World, parzival: str, halliday: str)
     assert stoa.call("stoa_security_posture", token=parzival)["code"] == -32602
 
 
+def test_posture_does_not_tell_of_tools_that_its_caller_does_not_see(stoa: World) -> None:
+    """In this bundle `watch` may look at the posture, and no grant gives it a tool."""
+    token = stoa.issuer.token(roles=["watch"])
+    [own] = asked(stoa, token, "security_posture")["tenants"]
+    assert (own["tools"], own["approvals"]) == ({}, 0)
+    assert "ioi:billing" not in str(own)
+
+
 def test_a_client_of_a_consumer_has_no_platform_tools(stoa: World) -> None:
     token = stoa.issuer.token(azp="ioi.shop")
     assert stoa.call("stoa_tenants", token=token)["code"] == -32602

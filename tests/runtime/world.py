@@ -404,6 +404,7 @@ def index(jwks_url: str, tenants: Mapping[str, bundle.Catalog], **more: Any) -> 
             "roles": {
                 "cpi-admin": bundle.RoleEntry(scope="platform", permissions=["catalog:read", "posture:read"]),
                 "devops": bundle.RoleEntry(scope="tenant", permissions=["catalog:read", "tools:read"]),
+                "watch": bundle.RoleEntry(scope="tenant", permissions=["posture:read"]),
                 "viewer": bundle.RoleEntry(scope="tenant", permissions=["tools:read"]),
             },
             "clients": [CLIENT],
