@@ -430,7 +430,7 @@ class _Conversion:
         declared = encoding if isinstance(encoding, dict) else {}
         styled = any(k in declared for k in ("style", "explode", "allowReserved"))
         style = declared.get("style", "form")
-        style = style if style in _STYLES["query"] else "form"
+        style = style if isinstance(style, str) and style in _STYLES["query"] else "form"
         explode = declared.get("explode")
         explode = explode if isinstance(explode, bool) else style in ("form", "deepObject")
         items = schema.get("items") if isinstance(schema, dict) else None

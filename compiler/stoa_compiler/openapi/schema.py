@@ -323,7 +323,7 @@ class SchemaWriter:
     def _count(self, out: Schema, keyword: str, value: Any, node: Schema, where: str, *_: Any) -> None:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
             self._ignored(where, keyword, "a whole number from 0 on")
         else:
             out[keyword] = value

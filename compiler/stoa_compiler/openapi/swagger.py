@@ -72,14 +72,14 @@ def _listed(document: Mapping[str, Any], parameters: Any) -> list[Any]:
 
 def _operation(document: Mapping[str, Any], operation: Mapping[str, Any], common: list[Any]) -> dict[str, Any]:
     own = _listed(document, operation.get("parameters"))
-    merged: dict[Any, Any] = {}
+    merged: dict[str, Any] = {}
     for index, parameter in enumerate([*common, *own]):
         if isinstance(parameter, dict) and "$ref" not in parameter:
-            place = parameter.get("in")
             # There is one body, whatever it is called.
-            key = (place, None if place == "body" else str(parameter.get("name")))
+            home = str(parameter.get("in"))
+            key = home if home == "body" else f"{home} {parameter.get('name')}"
         else:
-            key = (index, None)
+            key = f"#{index}"
         merged[key] = parameter
     parameters, form, body = [], [], None
     for parameter in merged.values():
