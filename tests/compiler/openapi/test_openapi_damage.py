@@ -144,11 +144,10 @@ def test_every_place_can_hold_anything(document: dict[str, Any]) -> None:
     shape = json.dumps(document)
     count = len(_places(json.loads(shape)))
     for index in range(count):
-        for junk in random.Random(index).sample(JUNK, 2):
-            damaged = json.loads(shape)
-            holder, key = _places(damaged)[index]
-            holder[key] = copy.deepcopy(junk)
-            _survives(damaged)
+        damaged = json.loads(shape)
+        holder, key = _places(damaged)[index]
+        holder[key] = copy.deepcopy(random.Random(index).choice(JUNK))
+        _survives(damaged)
 
 
 @pytest.mark.parametrize("document", [OPENAPI, SWAGGER], ids=["3.0", "2.0"])

@@ -74,7 +74,7 @@ OPERATIONS = st.fixed_dictionaries(
 
 
 @given(OPERATIONS, st.lists(SCHEMAS, min_size=3, max_size=3), st.sampled_from(["3.0.3", "3.1.0"]), st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_every_argument_has_exactly_one_place(
     operation: dict[str, Any], schemas: list[Any], version: str, data: st.DataObject
 ) -> None:
