@@ -31,12 +31,17 @@ def text_matching(pattern: str, *, least: int = 0) -> str:
 
     Raises `UnsupportedPattern` for look-around, back references and the like.
     """
-    parts = _Reader(pattern).branches()
-    for more in range(least + 1):
-        text = _write(parts[0], more)
+    branches = _Reader(pattern).branches()
+    for more in range(least + 8):
+        text = _write(_branch(branches, more), more)
         if len(text) >= least:
             return text
-    return _write(parts[0], 0)
+    return _write(branches[0], 0)
+
+
+def _branch(branches: Sequence[Sequence["_Part"]], more: int) -> Sequence["_Part"]:
+    """Another one each time: the first may be one that cannot grow."""
+    return branches[more % len(branches)]
 
 
 def _write(parts: Sequence[_Part], more: int) -> str:
@@ -47,7 +52,8 @@ def _write(parts: Sequence[_Part], more: int) -> str:
             written.append(part)
         else:
             times = min(part.least + more, max(part.most, part.least))
-            written.append(_write(part.branches[0], more if times == 1 else 0) * times)
+            branch = _branch(part.branches, more if times == 1 else 0)
+            written.append(_write(branch, more if times == 1 else 0) * times)
         if sum(map(len, written)) > _LONGEST:
             raise UnsupportedPattern(f"texts of over {_LONGEST} characters")
     return "".join(written)

@@ -110,19 +110,16 @@ class _Sampler:
         (keyword, arms), *others = flat.choices
         if depth >= _RICH_DEPTH:
             arms = sorted(arms, key=_weight)
-        second_best: list[Any] = []
         for arm in arms:
-            try:
-                merged = self._with(_Flat(flat.schema, tuple(others)), arm)
-                value = self._flat_value(merged, depth + 1, nth)
-            except NoSample:
-                continue
-            if keyword == "anyOf" or self._accepts({"oneOf": arms}, value):
-                return value
-            second_best.append(value)
-        if not second_best:
-            raise NoSample("no arm of the choice has a value")
-        return second_best[0]
+            # What is optional may be what another arm takes as well, so the second try goes without.
+            for at in sorted({depth + 1, max(depth + 1, _RICH_DEPTH)}):
+                try:
+                    value = self._flat_value(self._with(_Flat(flat.schema, tuple(others)), arm), at, nth)
+                except NoSample:
+                    break
+                if keyword == "anyOf" or self._accepts({"oneOf": arms}, value):
+                    return value
+        raise NoSample("no arm of the choice has a value of its own")
 
     def _typed(self, schema: Mapping[str, Any], depth: int, nth: int) -> Any:
         failure = NoSample("the schema takes no type")

@@ -34,6 +34,7 @@ def test_the_text_matches(pattern: str) -> None:
 def test_repetitions_give_the_length_that_is_asked_for() -> None:
     assert len(text_matching("^[a-z]+$", least=12)) >= 12
     assert len(text_matching("^([a-z]+-)?[0-9]{2,20}$", least=8)) >= 8
+    assert len(text_matching("^(0|[1-9][0-9]*)$", least=3)) >= 3
     assert text_matching("^[a-z]{2}$", least=12) == "aa"
 
 

@@ -88,6 +88,23 @@ SCHEMAS: dict[str, Any] = {
             {"type": "object", "required": ["b"], "properties": {"a": False}},
         ]
     },
+    "one of two that overlap in what is optional": {
+        "type": "object",
+        "oneOf": [
+            {"required": ["a"], "properties": {"a": {"const": 1}, "b": {"const": 2}}},
+            {"required": ["b"], "properties": {"a": {"const": 1}, "b": {"const": 2}}},
+        ],
+    },
+    "an optional property that nothing can be": {
+        "type": "object",
+        "properties": {"a": {"oneOf": [{}, {}]}, "b": {"type": "integer"}},
+    },
+    "different texts by pattern": {
+        "type": "array",
+        "items": {"type": "string", "pattern": "^(0|[1-9][0-9]*)$"},
+        "minItems": 3,
+        "uniqueItems": True,
+    },
     "any of, with a dead end": {"anyOf": [False, {"type": "integer"}]},
     "a choice beside a type": {
         "type": "object",
@@ -142,6 +159,7 @@ def test_optional_properties_are_there_or_not() -> None:
         {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
         {"$ref": "#", "type": "object", "required": ["x"], "properties": {"x": {"$ref": "#"}}},
         {"type": "string", "pattern": "(?=x)"},
+        {"oneOf": [{}, {}]},
         {"type": "string", "minLength": 10**9},
         {"type": "array", "minItems": 10**9},
         {"type": "array", "items": {"enum": [1]}, "minItems": 2, "uniqueItems": True},
