@@ -1,0 +1,388 @@
+"""A generated source of N tenants x 5 contracts: the same bytes for the same N.
+
+Each contract has 6 operations with input and output schemas, about 4.4 KB; each tenant has people, groups, grants
+with cross references, two consumers, two plans and two subscriptions.
+
+    python tests/bench/generate.py 100 /tmp/source
+"""
+
+import sys
+from pathlib import Path
+
+CONTRACTS = ("accounts", "orders", "parts", "routes", "tickets")
+_NOUNS = {"accounts": "account", "orders": "order", "parts": "part", "routes": "route", "tickets": "ticket"}
+
+_PLATFORM = """\
+apiVersion: gostoa.dev/v2
+kind: Platform
+metadata:
+  name: bench
+spec:
+  displayName: Bench
+  domain: bench.example
+  environments:
+    prod:
+      gateway: https://mcp.bench.example
+      issuer: https://login.bench.example/realms/bench
+      targets: [mcp, keycloak, helm]
+      runtime:
+        image:
+          repository: registry.bench.example/stoa
+          tag: 1.0.0
+  zones:
+    external:
+      trust: untrusted
+      namespaces: [ingress]
+      cidrs: [0.0.0.0/0]
+    dmz:
+      trust: semi-trusted
+      namespaces: [edge]
+    internal:
+      trust: trusted
+      namespaces: [core]
+  flows:
+    - from: external
+      to: dmz
+      port: 8080
+    - from: dmz
+      to: internal
+      port: 8443
+  tiers:
+    standard:
+      maxContracts: 10
+      maxTools: 100
+      maxConsumers: 10
+      maxRate: 1000/second
+  classifications:
+    H:
+      demands: [output-schema, intent]
+      maxRate: 100/second
+    VH:
+      demands: [output-schema, intent, backend-auth]
+      approval: [destructive]
+      maxRate: 50/second
+  roles:
+    operator:
+      description: Sees every tenant.
+      scope: platform
+      permissions: [catalog:read, posture:read, tools:read, tools:write, tools:destructive, approvals:decide]
+    owner:
+      description: Runs a tenant.
+      permissions: [catalog:read, posture:read, tools:read, tools:write, tools:destructive, approvals:decide]
+    worker:
+      description: Works with the tenant's APIs.
+      permissions: [catalog:read, tools:read, tools:write]
+    reader:
+      description: Looks and changes nothing.
+      permissions: [catalog:read, tools:read]
+  grants:
+    - role: operator
+      tools: ["*:*:*"]
+  people:
+    root:
+      firstName: Root
+      lastName: Admin
+      email: root@bench.example
+  groups:
+    admins:
+      roles: [operator]
+      members: [root]
+  backends:
+    allowedHosts:
+"""
+
+_TENANT = """\
+apiVersion: gostoa.dev/v2
+kind: Tenant
+metadata:
+  name: {tenant}
+spec:
+  displayName: Tenant {number}
+  tier: standard
+  contact: api@{tenant}.example
+  environments: [prod]
+  people:
+    {tenant}-ada:
+      firstName: Ada
+      lastName: Number {number}
+      email: ada@{tenant}.example
+    {tenant}-ben:
+      firstName: Ben
+      lastName: Number {number}
+      email: ben@{tenant}.example
+  groups:
+    owners:
+      roles: [owner]
+      members: [{tenant}-ada]
+    readers:
+      roles: [reader]
+      members: [{tenant}-ben]
+  grants:
+    - role: owner
+      tools: ["{tenant}:*:*"]
+    - role: worker
+      tools: ["{tenant}:orders:*", "{tenant}:parts:*"]
+    - role: worker
+      tools: ["{tenant}:orders:cancel_order"]
+      effect: deny
+    - role: reader
+      tools: ["{tenant}:accounts:get_account", "{tenant}:routes:*"]
+  secrets:
+    prefix: tenants/{tenant}
+"""
+
+_CONTRACT = """\
+apiVersion: gostoa.dev/v2
+kind: UniversalAPIContract
+metadata:
+  name: {contract}
+  tenant: {tenant}
+spec:
+  displayName: {title} of tenant {number}
+  description: Keeps the {noun}s of tenant {number}.
+  version: 1.{minor}.0
+  classification: {classification}
+  status: published
+  owner: {contract}@{tenant}.example
+  backend:
+    urls:
+      prod: https://{contract}.{tenant}.example/v1
+    auth:
+      type: bearer
+      secret: vault:tenants/{tenant}/{contract}#token
+  operations:
+    get_{noun}:
+      method: GET
+      path: /{contract}/{{{noun}_id}}
+      summary: One {noun}
+      intent: Use it when you know the number of the {noun}.
+      sideEffects: read
+      input:
+        type: object
+        properties:
+          {noun}_id: {{type: string, minLength: 4, maxLength: 32, description: Number of the {noun}}}
+          expand: {{type: array, items: {{type: string, enum: [lines, owner, history]}}}}
+        required: [{noun}_id]
+      output:
+        type: object
+        properties:
+          id: {{type: string}}
+          state: {{type: string, enum: [open, held, closed]}}
+          total: {{type: number, minimum: 0}}
+          tags: {{type: array, items: {{type: string}}}}
+        required: [id, state]
+      examples:
+        - name: An open {noun}
+          input: {{{noun}_id: X-1001}}
+          output: {{id: X-1001, state: open, total: 12.5, tags: [new]}}
+"""
+
+_OUTPUT = """\
+      output:
+        type: object
+        properties:
+          id: {{type: string}}
+          state: {{type: string, enum: [open, held, closed]}}
+          total: {{type: number, minimum: 0}}
+          tags:
+            type: array
+            items: {{type: string}}
+        required: [id, state]
+"""
+
+_MORE = """\
+    list_{noun}s:
+      method: GET
+      path: /{contract}
+      summary: The {noun}s that fit a filter
+      intent: Use it to find a {noun} when its number is not known.
+      sideEffects: read
+      input:
+        type: object
+        properties:
+          state: {{type: string, enum: [open, held, closed]}}
+          limit: {{type: integer, minimum: 1, maximum: 100, default: 20}}
+          cursor: {{type: string, maxLength: 200}}
+      output:
+        type: object
+        properties:
+          items:
+            type: array
+            items:
+              type: object
+              properties:
+                id: {{type: string}}
+                state: {{type: string}}
+              required: [id]
+          next: {{type: string}}
+        required: [items]
+      limits: {{rate: 20/second}}
+    create_{noun}:
+      method: POST
+      path: /{contract}
+      summary: A new {noun}
+      intent: Use it when somebody asked for a new {noun} and named its parts.
+      sideEffects: write
+      input:
+        type: object
+        properties:
+          owner: {{type: string, minLength: 1, maxLength: 80}}
+          lines:
+            type: array
+            minItems: 1
+            items:
+              type: object
+              properties:
+                part: {{type: string}}
+                quantity: {{type: integer, minimum: 1}}
+              required: [part, quantity]
+              additionalProperties: false
+        required: [owner, lines]
+"""
+
+_LAST = """\
+    update_{noun}:
+      method: PATCH
+      path: /{contract}/{{{noun}_id}}
+      summary: Change a {noun}
+      intent: Use it to hold or reopen a {noun}.
+      sideEffects: write
+      input:
+        type: object
+        properties:
+          {noun}_id: {{type: string}}
+          state: {{type: string, enum: [open, held]}}
+          note: {{type: string, maxLength: 500}}
+        required: [{noun}_id, state]
+{output}    history_of_{noun}:
+      method: GET
+      path: /{contract}/{{{noun}_id}}/history
+      summary: What happened to a {noun}
+      intent: Use it to explain how a {noun} came to its state.
+      sideEffects: read
+      input:
+        type: object
+        properties:
+          {noun}_id: {{type: string}}
+          since: {{type: string, format: date}}
+        required: [{noun}_id]
+      output:
+        type: array
+        items:
+          type: object
+          properties:
+            at: {{type: string, format: date-time}}
+            text: {{type: string}}
+          required: [at, text]
+    cancel_{noun}:
+      method: DELETE
+      path: /{contract}/{{{noun}_id}}
+      summary: Cancel a {noun}
+      intent: Use it only when somebody asked to cancel this very {noun}.
+      sideEffects: destructive
+      input:
+        type: object
+        properties:
+          {noun}_id: {{type: string}}
+          reason: {{type: string, maxLength: 500}}
+        required: [{noun}_id]
+{output}"""
+
+_CONSUMER = """\
+apiVersion: gostoa.dev/v2
+kind: Consumer
+metadata:
+  name: {name}
+  tenant: {tenant}
+spec:
+  displayName: {title} of tenant {number}
+  client: confidential
+  grantTypes: [client_credentials]
+  roles: [worker]
+  actors:
+    - name: {title} agent
+      kind: agent
+"""
+
+_PLAN = """\
+apiVersion: gostoa.dev/v2
+kind: Plan
+metadata:
+  name: {name}
+  tenant: {tenant}
+spec:
+  displayName: {title}
+  rate: {rate}/second
+  burst: 5
+  quota:
+    calls: 100000
+    per: month
+"""
+
+_SUBSCRIPTION = """\
+apiVersion: gostoa.dev/v2
+kind: Subscription
+metadata:
+  name: {consumer}-{contract}
+  tenant: {tenant}
+spec:
+  consumer: {consumer}
+  contract: {contract}
+  plan: {plan}
+  status: active
+  expires: "2031-12-31"
+"""
+
+
+def contract(tenant: str, number: int, index: int) -> str:
+    """The text of a tenant's contract number `index`."""
+    name = CONTRACTS[index]
+    words = {
+        "tenant": tenant,
+        "number": number,
+        "contract": name,
+        "noun": _NOUNS[name],
+        "title": name.capitalize(),
+        "minor": (number * 7 + index) % 10,
+        "classification": "VH" if (number + index) % 4 == 0 else "H",
+    }
+    output = _OUTPUT.format(**words)
+    return _CONTRACT.format(**words) + _MORE.format(**words) + output + _LAST.format(**words, output=output)
+
+
+def tenant_files(number: int) -> dict[str, str]:
+    """The files of one tenant, by path."""
+    tenant = f"t{number:05d}"
+    words: dict[str, object] = {"tenant": tenant, "number": number}
+    files = {f"{tenant}/tenant.yaml": _TENANT.format(**words)}
+    for index, name in enumerate(CONTRACTS):
+        files[f"{tenant}/contracts/{name}.yaml"] = contract(tenant, number, index)
+    for name, title in (("desk", "Desk"), ("robot", "Robot")):
+        files[f"{tenant}/consumers/{name}.yaml"] = _CONSUMER.format(**words, name=name, title=title)
+    for name, title, rate in (("basic", "Basic", 5), ("gold", "Gold", 50)):
+        files[f"{tenant}/plans/{name}.yaml"] = _PLAN.format(**words, name=name, title=title, rate=rate)
+    for consumer, subscribed, plan in (("desk", "orders", "basic"), ("robot", "parts", "gold")):
+        text = _SUBSCRIPTION.format(**words, consumer=consumer, contract=subscribed, plan=plan)
+        files[f"{tenant}/subscriptions/{consumer}-{subscribed}.yaml"] = text
+    return files
+
+
+def generate(tenants: int, root: Path) -> int:
+    """Writes the source of `tenants` tenants below `root`; gives the number of files."""
+    hosts = "".join(f'      - host: "*.t{n:05d}.example"\n        tenants: [t{n:05d}]\n' for n in range(tenants))
+    identity = (
+        "  identity:\n    realm: bench\n    clients:\n      claude:\n        displayName: Claude\n"
+        "        redirectUris: [https://claude.ai/api/mcp/auth_callback]\n"
+    )
+    files = {"platform.yaml": _PLATFORM + hosts + identity}
+    for number in range(tenants):
+        files.update(tenant_files(number))
+    for path, text in files.items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    return len(files)
+
+
+if __name__ == "__main__":
+    print(generate(int(sys.argv[1]), Path(sys.argv[2])), "files")

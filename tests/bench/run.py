@@ -1,0 +1,183 @@
+"""Figures with a ratio to a reference in the same run: `python tests/bench/run.py [compile] [runtime]`.
+
+Each command is timed as a whole process, start-up included; minimum and median of the runs are shown. The
+reference for compiling is one process that loads the same files with PyYAML's C loader and does nothing with
+them; for the runtime it is the official SDK's own server, which lists the same tools and checks nothing.
+"""
+
+import asyncio
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "demo")]
+
+from generate import generate  # noqa: E402
+
+STOA = str(Path(sys.executable).with_name("stoa"))
+REPOSITORY = HERE.parents[1]
+_LOAD = (
+    "import pathlib, sys, yaml\n"
+    "for path in pathlib.Path(sys.argv[1]).rglob('*.yaml'): yaml.load(path.read_bytes(), yaml.CSafeLoader)"
+)
+_CONNECTIONS, _SECONDS = 8, 3.0
+
+
+def main(parts: Sequence[str]) -> int:
+    """Runs the parts asked for, or all."""
+    if not parts or "compile" in parts:
+        compiling()
+    if not parts or "runtime" in parts:
+        asyncio.run(serving_tools())
+    return 0
+
+
+def compiling() -> None:
+    """The demo and a generated source of 100 tenants, beside merely loading the same files."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        files = generate(100, folder / "source")
+        demo = REPOSITORY / "tenants"
+        _title(f"Compile: the demo, and 100 tenants x 5 contracts ({files} files)")
+        start = _timed([sys.executable, "-c", "pass"], 5)
+        _row("python -c pass", start)
+        _row("stoa --help", _timed([STOA, "--help"], 5), start, "Python alone")
+        _row("stoa check, demo", _timed([STOA, "check", str(demo)], 5), start, "Python alone")
+        loaded = _timed([sys.executable, "-c", _LOAD, str(folder / "source")], 3)
+        _row("reference: load the 100 tenants' files", loaded)
+        checked = _timed([STOA, "check", str(folder / "source")], 3)
+        _row("stoa check, 100 tenants", checked, loaded, "loading")
+
+        def cold() -> None:
+            shutil.rmtree(folder / "out", ignore_errors=True)
+
+        command = [STOA, "compile", str(folder / "source"), "--env", "prod", "--out", str(folder / "out")]
+        compiled = _timed(command, 3, cold)
+        _row("stoa compile, 100 tenants, cold", compiled, loaded, "loading")
+        _row("stoa compile, 100 tenants, unchanged", _timed(command, 3), loaded, "loading")
+
+
+async def serving_tools() -> None:
+    """Listing and calling through `stoa dev` with everything on, beside the SDK's server with nothing."""
+    import aiohttp
+    from person import signed_in
+    from running import serving
+
+    with tempfile.TemporaryDirectory() as scratch:
+        async with serving(REPOSITORY / "tenants", Path(scratch)) as dev, signed_in(dev.mcp, "parzival") as person:
+            count = len(await person.tools())
+            reference = _start_reference(count)
+            try:
+                url = f"http://127.0.0.1:{reference.port}/mcp"
+                async with aiohttp.ClientSession() as http:
+                    _title(f"Runtime: {_CONNECTIONS} connections for {_SECONDS:.0f} s each, {count} tools")
+                    bare = await _rate(_asking(http, url, "tools/list", {}, None))
+                    _rate_row("reference: the SDK's server, tools/list", bare)
+                    listed = await _rate(_asking(http, dev.mcp, "tools/list", {}, person.token))
+                    _rate_row("stoa, tools/list with a token", listed, bare)
+                    called = {"name": "ioi_billing_get_invoice", "arguments": {"invoice_id": "inv_004217"}}
+                    bare_call = await _rate(_asking(http, url, "tools/call", {**called, "name": "tool_0"}, None))
+                    _rate_row("reference: the SDK's server, tools/call without a backend", bare_call)
+                    rate = await _rate(_asking(http, dev.mcp, "tools/call", called, person.token))
+                    _rate_row("stoa, tools/call proxied to a mock, all checks and audit", rate, bare_call)
+            finally:
+                reference.process.terminate()
+                reference.process.wait()
+
+
+class _start_reference:
+    """The SDK's own server with `count` tools, as a process."""
+
+    def __init__(self, count: int) -> None:
+        command = [sys.executable, str(HERE / "sdk_server.py"), str(count)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+
+
+def _asking(
+    http: object, url: str, method: str, params: dict[str, object], token: str | None
+) -> Callable[[], Awaitable[None]]:
+    """One request in the modern era; raises where it is not answered with a result."""
+    import aiohttp
+
+    assert isinstance(http, aiohttp.ClientSession)
+    session = http
+    version = "2026-07-28"
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": version,
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
+    }
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": version,
+        "Mcp-Method": method,
+    }
+    if "name" in params:
+        headers["Mcp-Name"] = str(params["name"])
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
+
+    async def ask() -> None:
+        async with session.post(url, json=body, headers=headers) as answer:
+            text = await answer.text()
+            if answer.status != 200 or '"result"' not in text or '"isError":true' in text:
+                raise RuntimeError(f"{method} was answered with {answer.status}: {text[:300]}")
+
+    return ask
+
+
+async def _rate(ask: Callable[[], Awaitable[None]]) -> float:
+    """Requests a second."""
+    await ask()
+    stop = time.perf_counter() + _SECONDS
+    done = 0
+
+    async def one() -> None:
+        nonlocal done
+        while time.perf_counter() < stop:
+            await ask()
+            done += 1
+
+    started = time.perf_counter()
+    await asyncio.gather(*(one() for _ in range(_CONNECTIONS)))
+    return done / (time.perf_counter() - started)
+
+
+def _timed(command: Sequence[str], runs: int, before: Callable[[], None] | None = None) -> list[float]:
+    """Seconds of each run as a whole process."""
+    seconds = []
+    for _ in range(runs):
+        if before is not None:
+            before()
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def _title(text: str) -> None:
+    print(f"\n{text}\n{'-' * len(text)}")
+
+
+def _row(name: str, seconds: list[float], reference: list[float] | None = None, of: str = "") -> None:
+    low, middle = min(seconds) * 1000, statistics.median(seconds) * 1000
+    ratio = f"{statistics.median(seconds) / statistics.median(reference):6.2f} x {of}" if reference else ""
+    print(f"{name:<44} min {low:8.0f} ms   median {middle:8.0f} ms   {ratio}".rstrip())
+
+
+def _rate_row(name: str, rate: float, reference: float | None = None) -> None:
+    ratio = f"{rate / reference:6.2f} x the reference" if reference else ""
+    print(f"{name:<60} {rate:8.0f} /s   {ratio}".rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
