@@ -117,8 +117,9 @@ class Backends:
                 self._addresses.check_host(url.host or "")
             except AddressRefused as error:
                 raise BackendFailed("backend-address", f"The call was not made: {error}.") from None
+            own = {name.lower() for name in credential.headers}
             headers = [
-                *outgoing.headers,
+                *(sent for sent in outgoing.headers if sent[0].lower() not in own),  # No argument stands in for it.
                 ("Accept", ", ".join(answer.media_types) or "*/*"),
                 ("Accept-Encoding", "gzip, deflate"),
                 ("traceparent", traceparent),

@@ -184,6 +184,7 @@ class _Runtime:
             ],
             lifespan=self._lifespan,
         )
+        self.app.router.redirect_slashes = False
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:

@@ -190,3 +190,22 @@ def test_an_open_circuit_lets_one_call_through_after_its_time(backend: Recorder)
             assert await rule(backend.url) == "answered"
 
     asyncio.run(story())
+
+
+def test_no_argument_stands_in_for_the_platforms_credential(backend: Recorder, tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "x").write_text("the-real-key")
+
+    async def story() -> None:
+        addresses = AddressRule(["127.0.0.0/8"])
+        async with open_session(addresses) as session:
+            backends = Backends(session, addresses, FileCredentials(tmp_path))
+            auth = bundle.BackendAuthRule(type="header", header="X-Api-Key", secret="vault:keys#x")
+            entry = contract("x", backend.url, auth=auth)
+            outgoing = Outgoing("GET", "/items", (("x-api-key", "the-callers"), ("X-Other", "1")), None)
+            await backends.send("ioi", entry, outgoing, ANSWER, "00-1-2-01")
+
+    asyncio.run(story())
+    headers = backend.requests[-1]["headers"]
+    assert [v for k, v in headers if k == "x-api-key"] == ["the-real-key"]
+    assert ("x-other", "1") in headers

@@ -1,8 +1,12 @@
 """Arguments written in their place: every style with and without explode."""
 
+import re
 from typing import Any
+from urllib.parse import parse_qsl, unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stoa_runtime.requests import ArgumentRefused, build
 from stoa_schemas import bundle
@@ -217,3 +221,25 @@ def test_text_and_base64_bodies() -> None:
     assert body("application/octet-stream", {"t": "AAEC"}, argument="t", base64=True)[1] == b"\x00\x01\x02"
     with pytest.raises(ArgumentRefused, match="base64"):
         body("application/octet-stream", {"t": "no!"}, argument="t", base64=True)
+
+
+PLAIN = bundle.Request(
+    method="GET",
+    path="/v1/{p}/end",
+    arguments={"p": place("path", "p"), "q": place("query", "q[x]", style="form", explode=True)},
+)
+
+
+@given(p=st.text(min_size=1), q=st.text())
+def test_any_text_comes_out_at_the_other_end_in_its_own_place(p: str, q: str) -> None:
+    """Whatever is not refused is one segment, or one parameter, and reads back as the same text."""
+    try:
+        target = build(PLAIN, {"p": p, "q": q}).target
+    except ArgumentRefused:
+        return
+    assert re.fullmatch(r"[!-~]+", target)
+    path, _, query = target.partition("?")
+    segments = path.split("/")
+    assert segments[:2] + segments[3:] == ["", "v1", "end"]
+    assert unquote(segments[2]) == p
+    assert parse_qsl(query, keep_blank_values=True) == [("q[x]", q)]

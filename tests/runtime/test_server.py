@@ -201,6 +201,7 @@ def test_health_readiness_and_metadata(stoa: World) -> None:
     assert documents[0] == documents[1]
     assert documents[0]["resource"] == MCP_URL
     assert documents[0]["scopes_supported"] == ["stoa-mcp"]
+    assert httpx2.post(f"{stoa.url}/mcp/", json={}).status_code == 404
 
 
 def test_the_process_says_where_it_listens_and_ends_when_told(stoa: World, tmp_path: object) -> None:
