@@ -1,15 +1,18 @@
 """Write: a bundle's files to disk, whole or not at all."""
 
+import fcntl
+import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from stoa_compiler.target import Artifact
+import orjson
 
-MARKER = "bundle.json"
-"""A folder that holds it, or is empty, may be replaced; any other is somebody's work."""
+from stoa_compiler.target import Artifact
+from stoa_schemas.bundle import BUNDLE_FILE
 
 
 class NotABundle(Exception):
@@ -23,31 +26,59 @@ def write(files: Mapping[str, Artifact], out: Path) -> bool:
     reader, or a crash at any moment, finds the old bundle or the new one. Where the system can't exchange
     two folders, `out` is missing for the moment between two renames; the old bundle then lies beside it.
     """
-    out = out.absolute()
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not (out / MARKER).is_file():
-        raise NotABundle(f"`{out}` is not empty and holds no {MARKER}: it is left alone")
-    if _same(files, out):
-        return False
+    out = out.resolve()
+    if not _may_replace(out):
+        raise NotABundle(f"`{out}` holds something that is no bundle: it is left alone")
     out.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(out)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
-    try:
-        for path, artifact in files.items():
-            target = staging / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as stream:
-                stream.write(artifact.content)
-                stream.flush()
-                os.fsync(stream.fileno())
-        staging.chmod(0o755)
-        if out.exists():
-            _exchange(staging, out)
-        else:
-            staging.rename(out)
-        _flush_folder(out.parent)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with _alone_in(out.parent):
+        if _same(files, out):
+            return False
+        _sweep(out)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
+        try:
+            for path, artifact in files.items():
+                target = staging / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("wb") as stream:
+                    stream.write(artifact.content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            staging.chmod(0o755)
+            if out.exists():
+                _exchange(staging, out)
+            else:
+                staging.rename(out)
+            _flush_folder(out.parent)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
     return True
+
+
+def _may_replace(out: Path) -> bool:
+    """Whether `out` is absent, empty or a bundle; anything else is somebody's work."""
+    if not out.exists():
+        return True
+    if not out.is_dir():
+        return False
+    if not any(out.iterdir()):
+        return True
+    try:
+        listing = orjson.loads((out / BUNDLE_FILE).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return False
+    version = listing.get("apiVersion") if isinstance(listing, dict) else None
+    return isinstance(version, str) and version.startswith("gostoa.dev/bundle/")
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Holds off other runs that write into `folder`; the system lets go when the process ends, however it ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _same(files: Mapping[str, Artifact], out: Path) -> bool:
@@ -59,7 +90,7 @@ def _same(files: Mapping[str, Artifact], out: Path) -> bool:
 
 def _sweep(out: Path) -> None:
     """Removes what a run that was killed left beside `out`."""
-    for stale in out.parent.glob(f".{out.name}.*.new"):
+    for stale in out.parent.glob(f".{glob.escape(out.name)}.*.new"):
         shutil.rmtree(stale, ignore_errors=True)
 
 
