@@ -11,9 +11,9 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from stoa_compiler.diagnostics import Note, Report, listed
+from stoa_compiler.diagnostics import Note, Report, Rule, listed
 from stoa_compiler.graph import Graph, Origin, PersonNode, TenantNode
-from stoa_compiler.source import Loc, Span
+from stoa_compiler.source import Loc
 from stoa_compiler.target import Artifacts
 from stoa_compiler.targets.keycloak.realm import Realm, Token
 from stoa_compiler.targets.keycloak.rules import (
@@ -37,24 +37,27 @@ from stoa_schemas.names import PLATFORM_TENANT
 
 def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report) -> None:
     """Reads the realm back as Keycloak does, and compares the tokens that it would issue with the graph."""
-    identity = ("spec", "identity")
-    where = graph.origin.document.span(identity)
+    where = _at(graph.origin, "spec", "identity")
     name = f"keycloak/{graph.platform.spec.identity.realm}-realm.json"
     found = artifacts.get(name)
     try:
         data = json.loads(found.content) if found else None
     except ValueError as error:
-        report.add(UNREADABLE, where, f"`{name}` is not JSON: {error}")
+        _unreadable(where, f"`{name}` is not JSON: {error}", report)
         return
     if not isinstance(data, dict):
-        report.add(UNREADABLE, where, f"`{name}` is not there, or not an object")
+        _unreadable(where, f"`{name}` is not there, or not an object", report)
         return
     proof = _Proof(graph, environment, Realm(data), report)
     try:
         for check in _CHECKS:
             check(proof)
     except (AttributeError, KeyError, TypeError) as error:
-        report.add(UNREADABLE, where, f"`{name}` is not shaped like a realm: {error!r}")
+        _unreadable(where, f"`{name}` is not shaped like a realm: {error!r}", report)
+
+
+def _unreadable(where: Origin, message: str, report: Report) -> None:
+    report.add(UNREADABLE, where.document.span(where.loc), message)
 
 
 @dataclass(frozen=True)
@@ -121,26 +124,59 @@ class _Proof:
                 )
         return clients
 
-    def platform_span(self, *loc: str | int) -> Span:
-        """A span in the platform's document."""
-        return self.graph.origin.document.span(loc)
+    def add(self, rule: Rule, origin: Origin, message: str, notes: Sequence[Note] = ()) -> None:
+        """Adds a finding. Spans are asked for only here, since a realm without any never needs them."""
+        self.report.add(rule, origin.document.span(origin.loc), message, notes)
 
-    def span_of(self, kind: str, entry: Mapping[str, Any]) -> Span:
+    def platform(self, *loc: str | int) -> Origin:
+        """A place in the platform's document."""
+        return _at(self.graph.origin, *loc)
+
+    def written_at(self, kind: str, entry: Any, path: Loc) -> Origin:
+        """Where the author wrote the text at `path` of an entry of the realm."""
+        if kind == "displayName":
+            return self.platform("spec", "displayName")
+        if kind == "roles" and len(path) > 1 and isinstance(path[1], int):
+            return self.platform("spec", "roles", entry["realm"][path[1]]["name"], "description")
+        if not isinstance(entry, dict) or not path:
+            return self.platform("spec", "identity")
+        origin = self.origin_of(kind, entry)
+        declared = _DECLARED_AS.get((kind, str(path[0])), ())
+        if kind == "clients" and not origin.loc and declared:
+            declared = ("spec", *declared)
+        if kind == "groups" and entry.get("name") == PLATFORM_TENANT:
+            origin = self.graph.origin
+        return _at(origin, *declared)
+
+    def origin_of(self, kind: str, entry: Mapping[str, Any]) -> Origin:
         """Where an entry of the realm was declared, as closely as its names tell."""
         if kind == "clients" and (client := self.clients.get(entry.get("clientId", ""))):
-            return _span(client.origin, *(client.loc[:-1] if client.owner is None else ()))
+            return _at(client.origin, *(client.loc[:-1] if client.owner is None else ()))
         if kind == "users":
             if person := self.people.get(entry.get("username", "")):
-                return _span(person.origin)
+                return _at(person.origin)
             if client := self.clients.get(entry.get("serviceAccountClientId", "")):
-                return _span(client.origin)
+                return _at(client.origin)
         if kind == "groups" and (tenant := self.tenants.get(entry.get("name", ""))):
-            return _span(tenant.origin)
-        return self.platform_span("spec", "identity")
+            return _at(tenant.origin)
+        return self.platform("spec", "identity")
 
 
-def _span(origin: Origin, *loc: str | int) -> Span:
-    return origin.document.span((*origin.loc, *loc))
+_DECLARED_AS: Mapping[tuple[str, str], Loc] = {
+    ("clients", "name"): ("displayName",),
+    ("clients", "description"): ("description",),
+    ("clients", "redirectUris"): ("redirectUris",),
+    ("groups", "description"): ("spec", "displayName"),
+    ("users", "email"): ("email",),
+    ("users", "firstName"): ("firstName",),
+    ("users", "lastName"): ("lastName",),
+}
+"""What an author calls the keys whose text comes from the source, seen from where the entry is declared."""
+
+
+def _at(origin: Origin, *loc: str | int) -> Origin:
+    """A place below `origin`."""
+    return Origin(origin.document, (*origin.loc, *loc))
 
 
 _LIMIT = 255
@@ -152,46 +188,41 @@ def _check_texts(proof: _Proof) -> None:
     spec = proof.graph.platform.spec
     for kind, value in proof.realm.data.items():
         for entry in value if isinstance(value, list) else [value]:
-            where = proof.span_of(kind, entry if isinstance(entry, dict) else {})
-            for path, text in _texts(entry):
-                if kind == "displayName":
-                    where = proof.platform_span("spec", "displayName")
-                elif kind == "roles" and len(path) > 1 and isinstance(path[1], int):
-                    where = proof.platform_span("spec", "roles", entry["realm"][path[1]]["name"], "description")
-                at = f"`{'.'.join(map(str, (kind, *path)))}`"
+            for path, text, is_key in _texts(entry):
+                at = (kind, *path)
                 if "${" in text:
-                    proof.report.add(PLACEHOLDER, where, f"{at} holds `${{`")
-                if len(text) > _LIMIT and not (kind == "clients" and path[0] == "attributes"):
-                    proof.report.add(TOO_LONG, where, f"{at} has {len(text)} characters")
-            for path in _keys(entry, (kind,)):
-                if _SECRET_KEY.search(str(path[-1])):
-                    proof.report.add(SECRET, where, f"`{'.'.join(map(str, path))}` is a secret's place")
+                    proof.add(PLACEHOLDER, proof.written_at(kind, entry, path), f"`{_dotted(at)}` holds `${{`")
+                if len(text) > _LIMIT and at[:2] != ("clients", "attributes"):
+                    message = f"`{_dotted(at)}` has {len(text)} characters"
+                    proof.add(TOO_LONG, proof.written_at(kind, entry, path), message)
+                if is_key and _SECRET_KEY.search(text):
+                    message = f"`{_dotted(at)}` is a secret's place"
+                    proof.add(SECRET, proof.written_at(kind, entry, path), message)
+        if _SECRET_KEY.search(kind):
+            proof.add(SECRET, proof.platform("spec", "identity"), f"`{kind}` is a secret's place")
     realm = spec.identity.realm
     issuer = proof.graph.environment(proof.environment)
     if not issuer.development and not issuer.issuer.endswith(f"/realms/{realm}"):
         loc = ("spec", "environments", proof.environment, "issuer")
-        proof.report.add(WRONG_ISSUER, proof.platform_span(*loc), f"`{issuer.issuer}` is not the realm `{realm}`")
+        proof.add(WRONG_ISSUER, proof.platform(*loc), f"`{issuer.issuer}` is not the realm `{realm}`")
 
 
-def _texts(value: Any, path: Loc = ()) -> Iterator[tuple[Loc, str]]:
-    """Every string below `value`, keys of mappings included, with its path."""
+def _dotted(path: Loc) -> str:
+    return ".".join(map(str, path))
+
+
+def _texts(value: Any, path: Loc = ()) -> Iterator[tuple[Loc, str, bool]]:
+    """Every string below `value` with its path, and whether it is a mapping's key."""
     if isinstance(value, str):
-        yield path, value
+        yield path, value, False
     elif isinstance(value, dict):
         for key, child in value.items():
-            yield (*path, key), key
-            yield from _texts(child, (*path, key))
+            here = (*path, key)
+            yield here, key, True
+            yield from _texts(child, here)
     elif isinstance(value, list):
         for index, child in enumerate(value):
             yield from _texts(child, (*path, index))
-
-
-def _keys(value: Any, path: Loc) -> Iterator[Loc]:
-    """The paths of all keys of mappings at and below `value`."""
-    if isinstance(path[-1], str):
-        yield path
-    for key, child in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from _keys(child, (*path, key))
 
 
 _SETTINGS: Mapping[str, tuple[str, Any]] = {
@@ -228,7 +259,7 @@ _KEYS: Mapping[str, frozenset[str]] = {
 
 def _check_settings(proof: _Proof) -> None:
     """The realm is hardened, and says nothing that was not asked for."""
-    data, where = proof.realm.data, proof.platform_span("spec", "identity")
+    data, where = proof.realm.data, proof.platform("spec", "identity")
     declared = proof.graph.platform.spec
     for key, (relation, bound) in _SETTINGS.items():
         value = data.get(key)
@@ -238,53 +269,53 @@ def _check_settings(proof: _Proof) -> None:
             sound = value is bound if relation == "is" else value in bound
         if not sound:
             wanted = {"is": "", "in": "one of ", "at most": "at most "}[relation] + json.dumps(bound)
-            proof.report.add(WEAKENED, where, f"`{key}` is {json.dumps(value)}; it must be {wanted}")
+            proof.add(WEAKENED, where, f"`{key}` is {json.dumps(value)}; it must be {wanted}")
     length = re.search(r"(?:^|\s)length\((\d+)\)", str(data.get("passwordPolicy", "")))
     if length is None or int(length[1]) < 12:
-        proof.report.add(WEAKENED, where, "`passwordPolicy` does not ask for 12 characters")
+        proof.add(WEAKENED, where, "`passwordPolicy` does not ask for 12 characters")
     if data.get("realm") != declared.identity.realm:
-        proof.report.add(UNDECLARED, where, f"the realm is called `{data.get('realm')}`")
+        proof.add(UNDECLARED, where, f"the realm is called `{data.get('realm')}`")
     if declared.identity.realm == "master":
-        proof.report.add(COLLISION, where, "`master` is the realm of Keycloak's own administrators")
+        proof.add(COLLISION, where, "`master` is the realm of Keycloak's own administrators")
     for key in sorted(set(data) - _KEYS["realm"]):
-        proof.report.add(UNDECLARED, where, f"the realm sets `{key}`")
+        proof.add(UNDECLARED, where, f"the realm sets `{key}`")
     for kind in ("clients", "users", "groups", "clientScopes"):
         entries = [line[-1] for line in proof.realm.lines.values()] if kind == "groups" else data.get(kind, [])
         for entry in entries:
             if stray := sorted(set(entry) - _KEYS[kind]):
                 who = entry.get("clientId") or entry.get("username") or entry.get("name")
-                proof.report.add(UNDECLARED, proof.span_of(kind, entry), f"`{who}` in `{kind}` sets {listed(stray)}")
+                proof.add(UNDECLARED, proof.origin_of(kind, entry), f"`{who}` in `{kind}` sets {listed(stray)}")
 
 
 def _check_roles(proof: _Proof) -> None:
     """Every role that gives a tool is there, and no role of the platform is in a tenant's hands."""
     spec, realm = proof.graph.platform.spec, proof.realm
     for name in sorted(set(spec.roles) - realm.realm_roles):
-        proof.report.add(ROLE_MISSING, proof.platform_span("spec", "roles", name), f"the realm lacks the role `{name}`")
+        proof.add(ROLE_MISSING, proof.platform("spec", "roles", name), f"the realm lacks the role `{name}`")
     for tenant in proof.tenants.values():
         for role in sorted({r for r, tools in tenant.access.items() if tools} - realm.realm_roles - set(spec.roles)):
-            proof.report.add(ROLE_MISSING, _span(tenant.origin), f"tools of `{tenant.name}` need the role `{role}`")
+            proof.add(ROLE_MISSING, _at(tenant.origin), f"tools of `{tenant.name}` need the role `{role}`")
     for role in realm.data.get("roles", {}).get("realm", []):
-        where = proof.platform_span("spec", "roles", role["name"])
+        where = proof.platform("spec", "roles", role["name"])
         if role["name"] not in spec.roles:
-            proof.report.add(UNDECLARED, where, f"the realm has the role `{role['name']}`")
+            proof.add(UNDECLARED, where, f"the realm has the role `{role['name']}`")
         if stray := sorted(set(role) - {"name", "description"}):
-            proof.report.add(UNDECLARED, where, f"the role `{role['name']}` sets {listed(stray)}")
+            proof.add(UNDECLARED, where, f"the role `{role['name']}` sets {listed(stray)}")
         if role["name"] == f"default-roles-{spec.identity.realm}":
-            proof.report.add(COLLISION, where, f"Keycloak gives its own role `{role['name']}` to everybody")
+            proof.add(COLLISION, where, f"Keycloak gives its own role `{role['name']}` to everybody")
     for path, line in realm.lines.items():
         for role_name in line[-1].get("realmRoles", []):
             tenant_node = proof.tenants.get(line[0]["name"])
             if tenant_node and (role_name not in spec.roles or spec.roles[role_name].scope == "platform"):
                 group = next((g for g in tenant_node.groups if g.name == line[-1]["name"]), None)
-                where = _span(group.origin, "roles") if group else _span(tenant_node.origin)
-                proof.report.add(PLATFORM_ROLE, where, f"the group `{path}` holds the platform's role `{role_name}`")
+                where = _at(group.origin, "roles") if group else _at(tenant_node.origin)
+                proof.add(PLATFORM_ROLE, where, f"the group `{path}` holds the platform's role `{role_name}`")
     for name, user in realm.users.items():
         if realm.accounts[name].tenants != {PLATFORM_TENANT}:
             for role_name in user.get("realmRoles", []):
                 if role_name not in spec.roles or spec.roles[role_name].scope == "platform":
                     message = f"`{name}` holds the platform's role `{role_name}`"
-                    proof.report.add(PLATFORM_ROLE, proof.span_of("users", user), message)
+                    proof.add(PLATFORM_ROLE, proof.origin_of("users", user), message)
 
 
 def _check_people(proof: _Proof) -> None:
@@ -300,27 +331,29 @@ def _check_people(proof: _Proof) -> None:
         for name, person in names:
             if (other := first.setdefault(name, person)) is not person:
                 # The other one may be another tenant's: its place is not this author's to see.
-                notes = [Note("declared here first", _span(other.origin))] if other.tenant == person.tenant else []
-                proof.report.add(COLLISION, _span(person.origin), f"the {what} `{name}` is taken", notes)
+                notes = (
+                    [Note("declared here first", other.origin.document.span(other.origin.loc))]
+                    if other.tenant == person.tenant
+                    else []
+                )
+                proof.add(COLLISION, _at(person.origin), f"the {what} `{name}` is taken", notes)
     for person in everyone:
         if person.username.startswith("service-account-"):
-            where, message = _span(person.origin), f"`{person.username}` is a name for an application's account"
-            proof.report.add(COLLISION, where, message)
+            where, message = _at(person.origin), f"`{person.username}` is a name for an application's account"
+            proof.add(COLLISION, where, message)
         if person.username not in realm.users:
-            proof.report.add(UNDECLARED, _span(person.origin), f"the realm lacks `{person.username}`")
+            proof.add(UNDECLARED, _at(person.origin), f"the realm lacks `{person.username}`")
     for name in sorted(set(realm.users) - set(proof.people) - set(service)):
-        where = proof.span_of("users", realm.users[name])
-        proof.report.add(UNDECLARED, where, f"the realm has the account `{name}`")
+        where = proof.origin_of("users", realm.users[name])
+        proof.add(UNDECLARED, where, f"the realm has the account `{name}`")
     for name, user in realm.users.items():
         own = {"account": {"manage-account", "view-profile"}} if name in proof.people else {}
         given = {client: set(roles) for client, roles in user.get("clientRoles", {}).items()}
         if any(roles - own.get(client, set()) for client, roles in given.items()):
-            proof.report.add(
-                UNDECLARED, proof.span_of("users", user), f"`{name}` holds roles of {listed(sorted(given))}"
-            )
+            proof.add(UNDECLARED, proof.origin_of("users", user), f"`{name}` holds roles of {listed(sorted(given))}")
         linked = user.get("serviceAccountClientId")
         if linked is not None and name != f"service-account-{linked}":
-            proof.report.add(UNDECLARED, proof.span_of("users", user), f"`{name}` is the account of `{linked}`")
+            proof.add(UNDECLARED, proof.origin_of("users", user), f"`{name}` is the account of `{linked}`")
     expected: dict[str, frozenset[str]] = {}
     for tenant, groups in (
         (PLATFORM_TENANT, proof.graph.groups),
@@ -331,9 +364,9 @@ def _check_people(proof: _Proof) -> None:
     for path in sorted(set(expected) | set(actual)):
         if expected.get(path) != actual.get(path):
             owner = proof.tenants.get(path.split("/")[1])
-            where = _span(owner.origin if owner else proof.graph.origin, "spec", "groups", *path.split("/")[2:])
+            where = _at(owner.origin if owner else proof.graph.origin, "spec", "groups", *path.split("/")[2:])
             said = "is not there" if path not in actual else f"gives {listed(sorted(actual[path])) or 'no role'}"
-            proof.report.add(UNDECLARED, where, f"the group `{path}` {said}")
+            proof.add(UNDECLARED, where, f"the group `{path}` {said}")
 
 
 _BUILT_IN_CLIENTS = frozenset(
@@ -360,21 +393,21 @@ def _check_clients(proof: _Proof) -> None:
         client_id = client["clientId"]
         if client_id in seen or client_id in _BUILT_IN_CLIENTS:
             owner = "another client" if client_id in seen else "Keycloak"
-            proof.report.add(COLLISION, proof.span_of("clients", client), f"`{client_id}` is a client of {owner}")
+            proof.add(COLLISION, proof.origin_of("clients", client), f"`{client_id}` is a client of {owner}")
         seen.add(client_id)
         flows = ("standardFlowEnabled", "implicitFlowEnabled", "directAccessGrantsEnabled", "serviceAccountsEnabled")
         if client_id not in proof.clients and any(client.get(flow) is not False for flow in flows):
-            proof.report.add(UNDECLARED, proof.span_of("clients", client), f"the realm has the client `{client_id}`")
+            proof.add(UNDECLARED, proof.origin_of("clients", client), f"the realm has the client `{client_id}`")
     for client_id, declared in proof.clients.items():
         if client_id not in proof.realm.clients:
-            proof.report.add(WRONG_CLIENT, _span(declared.origin), f"the realm lacks the client `{client_id}`")
+            proof.add(WRONG_CLIENT, _at(declared.origin), f"the realm lacks the client `{client_id}`")
         else:
             _check_client(proof, client_id, declared)
 
 
 def _check_client(proof: _Proof, client_id: str, declared: _Declared) -> None:
     client = proof.realm.clients[client_id]
-    where = proof.span_of("clients", client)
+    where = proof.origin_of("clients", client)
     attributes = client.get("attributes", {})
     code = "authorization_code" in declared.grant_types
     expected: dict[str, Any] = {
@@ -391,30 +424,30 @@ def _check_client(proof: _Proof, client_id: str, declared: _Declared) -> None:
     for key, value in expected.items():
         if actual.get(key) is not value:
             message = f"`{client_id}` has `{key}` {json.dumps(actual.get(key))}, not {json.dumps(value)}"
-            proof.report.add(WRONG_CLIENT, where, message)
+            proof.add(WRONG_CLIENT, where, message)
     if code and attributes.get("pkce.code.challenge.method") != "S256":
-        proof.report.add(WRONG_CLIENT, where, f"`{client_id}` does not demand PKCE with S256")
+        proof.add(WRONG_CLIENT, where, f"`{client_id}` does not demand PKCE with S256")
     if code and (attributes.get("use.refresh.tokens", "true") == "true") != ("refresh_token" in declared.grant_types):
-        proof.report.add(WRONG_CLIENT, where, f"`{client_id}` and its declaration disagree on refresh tokens")
+        proof.add(WRONG_CLIENT, where, f"`{client_id}` and its declaration disagree on refresh tokens")
     if stray := sorted(set(attributes) - _CLIENT_ATTRIBUTES):
-        proof.report.add(UNDECLARED, where, f"`{client_id}` sets {listed(stray)}")
+        proof.add(UNDECLARED, where, f"`{client_id}` sets {listed(stray)}")
     asked, given = client.get("optionalClientScopes"), set(client.get("defaultClientScopes", []))
     if asked != [] or "offline_access" in given:
         more = sorted({*(asked or ["the realm's default"]), *(given & {"offline_access"})})
-        proof.report.add(WRONG_CLIENT, where, f"`{client_id}` can ask for {listed(more)}")
+        proof.add(WRONG_CLIENT, where, f"`{client_id}` can ask for {listed(more)}")
     uris = client.get("redirectUris", [])
     if sorted(uris) != sorted(declared.redirect_uris):
         message = f"`{client_id}` is sent back to {listed(sorted(uris)) or 'nowhere'}"
-        proof.report.add(WRONG_CLIENT, _span(declared.origin, *declared.loc), message)
+        proof.add(WRONG_CLIENT, _at(declared.origin, *declared.loc), message)
     for uri in uris:
         if reason := _unsafe(uri):
             index = list(declared.redirect_uris).index(uri) if uri in declared.redirect_uris else 0
-            proof.report.add(OPEN_REDIRECT, _span(declared.origin, *declared.loc, index), f"`{uri}` {reason}")
+            proof.add(OPEN_REDIRECT, _at(declared.origin, *declared.loc, index), f"`{uri}` {reason}")
     origins = {f"{u.scheme}://{u.netloc}" for u in map(urlsplit, declared.redirect_uris)} if declared.public else set()
     if stray := sorted(set(client.get("webOrigins", [])) - origins):
-        proof.report.add(WRONG_CLIENT, where, f"`{client_id}` lets pages of {listed(stray)} read its tokens")
+        proof.add(WRONG_CLIENT, where, f"`{client_id}` lets pages of {listed(stray)} read its tokens")
     if "webOrigins" not in client:
-        proof.report.add(WRONG_CLIENT, where, f"`{client_id}` leaves it to the server whose pages read its tokens")
+        proof.add(WRONG_CLIENT, where, f"`{client_id}` leaves it to the server whose pages read its tokens")
 
 
 def _unsafe(uri: str) -> str | None:
@@ -446,7 +479,7 @@ def _check_mappers(proof: _Proof) -> None:
     offered = {
         s: c for c in proof.clients if c in proof.realm.clients for s in proof.realm.offered(proof.realm.clients[c])
     }
-    where = proof.platform_span("spec", "identity")
+    where = proof.platform("spec", "identity")
     settings = {
         TENANT_CLAIM: {"user.attribute": TENANT_CLAIM, "aggregate.attrs": "true", "multivalued": "true"},
         ROLES_CLAIM: {"multivalued": "true"},
@@ -457,14 +490,14 @@ def _check_mappers(proof: _Proof) -> None:
             config, kind = mapper.get("config", {}), mapper.get("protocolMapper")
             claim = str(config.get("claim.name", "")).split(".")[0]
             if kind not in _MAPPERS:
-                proof.report.add(UNDECLARED, where, f"the scope `{name}` has a mapper `{kind}`")
+                proof.add(UNDECLARED, where, f"the scope `{name}` has a mapper `{kind}`")
             elif claim in kinds or kind == "oidc-usermodel-realm-role-mapper":
                 wanted = settings.get(claim, {})
                 wrong = sorted(k for k, v in wanted.items() if config.get(k) != v)
                 if kinds.get(claim) != kind or config["claim.name"] != claim or wrong:
                     said = f"differs in {listed(wrong)}" if wrong else "is not the one that is wanted"
                     message = f"the mapper of `{config.get('claim.name')}` in the scope `{name}` {said}"
-                    proof.report.add(WRONG_TOKEN, where, message)
+                    proof.add(WRONG_TOKEN, where, message)
 
 
 def _check_tokens(proof: _Proof) -> None:
@@ -480,7 +513,7 @@ def _check_tokens(proof: _Proof) -> None:
         client = realm.clients.get(client_id)
         if client is None:
             continue
-        mismatches: list[tuple[Span, str]] = []
+        mismatches: list[tuple[Origin, str]] = []
         if "authorization_code" in declared.grant_types:
             for username in sorted(_signing_in(proof, client, declared, holders)):
                 person = proof.people[username]
@@ -491,7 +524,7 @@ def _check_tokens(proof: _Proof) -> None:
                         token, {person.tenant} if home else set(), set(person.roles) if home else set(), audience
                     )
                     if said:
-                        mismatches.append((_span(person.origin), f"a token of `{username}` for `{client_id}` {said}"))
+                        mismatches.append((_at(person.origin), f"a token of `{username}` for `{client_id}` {said}"))
         if "client_credentials" in declared.grant_types and declared.owner is not None:
             username = f"service-account-{client_id}"
             said = "cannot be had: the account is missing"
@@ -499,11 +532,11 @@ def _check_tokens(proof: _Proof) -> None:
                 token = realm.token(username, client_id)
                 said = _disagreement(token, {declared.owner.name}, set(declared.roles), audience)
             if said:
-                mismatches.append((_span(declared.origin), f"a token of `{client_id}` itself {said}"))
+                mismatches.append((_at(declared.origin), f"a token of `{client_id}` itself {said}"))
         if mismatches:
             where, message = mismatches[0]
             more = [Note(f"{len(mismatches) - 1} more tokens for `{client_id}` are wrong")] if mismatches[1:] else []
-            proof.report.add(WRONG_TOKEN, where, message, more)
+            proof.add(WRONG_TOKEN, where, message, more)
 
 
 def _signing_in(
