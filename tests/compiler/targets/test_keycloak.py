@@ -335,19 +335,19 @@ Mutation = Callable[[Realm], object]
 MUTATIONS: Mapping[str, tuple[Mutation, str, str, str]] = {
     "no subject": (
         lambda r: drop_mapper(r, "basic", "sub"),
-        "STOA602",
+        "STOA642",
         "ioi/tenant.yaml",
         "a token of `art3mis` for `claude` has no `sub`",
     ),
     "no tenant": (
         lambda r: drop_mapper(r, "stoa-tenant", "tenant"),
-        "STOA602",
+        "STOA642",
         "ioi/tenant.yaml",
         "a token of `art3mis` for `claude` has nothing in `tenant`, not `ioi`",
     ),
     "no roles": (
         lambda r: drop_mapper(r, "stoa-tenant-ioi", "roles"),
-        "STOA602",
+        "STOA642",
         "ioi/tenant.yaml",
         "a token of `art3mis` for `ioi.web` has nothing in `roles`, not `reader`",
     ),
@@ -355,61 +355,61 @@ MUTATIONS: Mapping[str, tuple[Mutation, str, str, str]] = {
         lambda r: by("name", "tenant", scope(r, "stoa-tenant")["protocolMappers"])["config"].update(
             {"aggregate.attrs": "false"}
         ),
-        "STOA602",
+        "STOA642",
         "platform.yaml",
         "the mapper of `tenant` in the scope `stoa-tenant` differs in `aggregate.attrs`",
     ),
     "another tenant's attribute": (
         lambda r: group(r, "greg").update(attributes={"tenant": ["ioi"]}),
-        "STOA602",
+        "STOA642",
         "greg/tenant.yaml",
         "a token of `sorrento` for `claude` has `ioi` in `tenant`, not `greg`",
     ),
     "two tenants at once": (
         lambda r: user(r, "sorrento")["groups"].append("/ioi/builders"),
-        "STOA602",
+        "STOA642",
         "greg/tenant.yaml",
         "a token of `sorrento` for `claude` has `greg`, `ioi` in `tenant`, not `greg`",
     ),
     "a tenant's client opened to everybody": (
         lambda r: r.update(clientScopeMappings={}),
-        "STOA602",
+        "STOA642",
         "platform.yaml",
         "a token of `halliday` for `ioi.web` has `platform` in `tenant`, not nothing",
     ),
     "a tenant's client opened to another tenant": (
         lambda r: group(r, "greg").update(clientRoles={"stoa.gateway": ["ioi"]}),
-        "STOA602",
+        "STOA642",
         "greg/tenant.yaml",
         "a token of `sorrento` for `ioi.web` has `greg` in `tenant`, not nothing",
     ),
     "a role more in a group": (
         lambda r: by("name", "readers", group(r, "ioi")["subGroups"])["realmRoles"].append("developer"),
-        "STOA602",
+        "STOA642",
         "ioi/tenant.yaml",
         "a token of `art3mis` for `claude` has `developer`, `reader` in `roles`, not `reader`",
     ),
     "a role of the platform in a tenant": (
         lambda r: by("name", "guests", group(r, "greg")["subGroups"])["realmRoles"].append("admin"),
-        "STOA613",
+        "STOA653",
         "greg/tenant.yaml",
         "the group `/greg/guests` holds the platform's role `admin`",
     ),
     "a role of the platform for an application": (
         lambda r: user(r, "service-account-ioi.robot")["realmRoles"].append("admin"),
-        "STOA613",
+        "STOA653",
         "ioi/consumers/robot.yaml",
         "`service-account-ioi.robot` holds the platform's role `admin`",
     ),
     "a role out of scope": (
         lambda r: by("client", "claude", r["scopeMappings"])["roles"].remove("admin"),
-        "STOA602",
+        "STOA642",
         "platform.yaml",
         "a token of `halliday` for `claude` has nothing in `roles`, not `admin`",
     ),
     "an application's account outside its tenant": (
         lambda r: user(r, "service-account-ioi.robot").update(groups=[]),
-        "STOA602",
+        "STOA642",
         "ioi/consumers/robot.yaml",
         "a token of `ioi.robot` itself has nothing in `tenant`, not `ioi`",
     ),
@@ -417,7 +417,7 @@ MUTATIONS: Mapping[str, tuple[Mutation, str, str, str]] = {
         lambda r: scope(r, "stoa-mcp")["protocolMappers"][0]["config"].update(
             {"included.custom.audience": "https://mcp.stoa.example/"}
         ),
-        "STOA602",
+        "STOA642",
         "ioi/tenant.yaml",
         "a token of `art3mis` for `claude` has `https://mcp.stoa.example/` in `aud`, not `https://mcp.stoa.example/mcp`",
     ),
@@ -425,140 +425,140 @@ MUTATIONS: Mapping[str, tuple[Mutation, str, str, str]] = {
         lambda r: scope(r, "basic")["protocolMappers"].append(
             {"name": "x", "protocolMapper": "oidc-hardcoded-claim-mapper", "config": {"claim.name": "tenant"}}
         ),
-        "STOA612",
+        "STOA652",
         "platform.yaml",
         "the scope `basic` has a mapper `oidc-hardcoded-claim-mapper`",
     ),
     "a client's own mapper": (
         lambda r: client(r, "claude").update(protocolMappers=[]),
-        "STOA612",
+        "STOA652",
         "platform.yaml",
         "`claude` in `clients` sets `protocolMappers`",
     ),
     "a wider redirect": (
         lambda r: client(r, "ioi.web").update(redirectUris=["https://app.ioi.example/*"]),
-        "STOA605",
+        "STOA645",
         "ioi/consumers/web.yaml",
         "`https://app.ioi.example/*` holds a wildcard",
     ),
     "another redirect": (
         lambda r: client(r, "claude")["redirectUris"].append("https://claude.example/cb"),
-        "STOA603",
+        "STOA643",
         "platform.yaml",
         "`claude` is sent back to `https://claude.ai/api/mcp/auth_callback`, "
         "`https://claude.com/api/mcp/auth_callback`, `https://claude.example/cb`",
     ),
     "the password grant": (
         lambda r: client(r, "ioi.web").update(directAccessGrantsEnabled=True),
-        "STOA603",
+        "STOA643",
         "ioi/consumers/web.yaml",
         "`ioi.web` has `directAccessGrantsEnabled` true, not false",
     ),
     "a flow left to the server": (
         lambda r: client(r, "claude").pop("implicitFlowEnabled"),
-        "STOA603",
+        "STOA643",
         "platform.yaml",
         "`claude` has `implicitFlowEnabled` null, not false",
     ),
     "no PKCE": (
         lambda r: client(r, "ioi.web").update(attributes={}),
-        "STOA603",
+        "STOA643",
         "ioi/consumers/web.yaml",
         "`ioi.web` does not demand PKCE with S256",
     ),
     "the device flow": (
         lambda r: client(r, "claude")["attributes"].update({"oauth2.device.authorization.grant.enabled": "true"}),
-        "STOA612",
+        "STOA652",
         "platform.yaml",
         "`claude` sets `oauth2.device.authorization.grant.enabled`",
     ),
     "tokens that never end": (
         lambda r: client(r, "claude").update(optionalClientScopes=["offline_access"]),
-        "STOA603",
+        "STOA643",
         "platform.yaml",
         "`claude` can ask for `offline_access`",
     ),
     "origins left to the server": (
         lambda r: client(r, "ioi.robot").pop("webOrigins"),
-        "STOA603",
+        "STOA643",
         "ioi/consumers/robot.yaml",
         "`ioi.robot` leaves it to the server whose pages read its tokens",
     ),
     "all origins": (
         lambda r: client(r, "ioi.web").update(webOrigins=["*"]),
-        "STOA603",
+        "STOA643",
         "ioi/consumers/web.yaml",
         "`ioi.web` lets pages of `*` read its tokens",
     ),
     "a client more": (
         lambda r: r["clients"].append({"clientId": "extra", "standardFlowEnabled": True}),
-        "STOA612",
+        "STOA652",
         "platform.yaml",
         "the realm has the client `extra`",
     ),
     "a client fewer": (
         lambda r: r["clients"].remove(client(r, "ioi.web")),
-        "STOA603",
+        "STOA643",
         "ioi/consumers/web.yaml",
         "the realm lacks the client `ioi.web`",
     ),
     "one of Keycloak's clients": (
         lambda r: r["clients"].append(client(r, "stoa.gateway") | {"clientId": "realm-management"}),
-        "STOA609",
+        "STOA649",
         "platform.yaml",
         "`realm-management` is a client of Keycloak",
     ),
     "a secret": (
         lambda r: client(r, "ioi.robot").update(secret="x"),
-        "STOA606",
+        "STOA646",
         "ioi/consumers/robot.yaml",
         "`clients.secret` is a secret's place",
     ),
     "a password": (
         lambda r: user(r, "parzival").update(credentials=[{"type": "password", "value": "x"}]),
-        "STOA606",
+        "STOA646",
         "ioi/tenant.yaml",
         "`users.credentials` is a secret's place",
     ),
     "an administrator": (
         lambda r: user(r, "parzival")["clientRoles"].update({"realm-management": ["realm-admin"]}),
-        "STOA612",
+        "STOA652",
         "ioi/tenant.yaml",
         "`parzival` holds roles of `account`, `realm-management`",
     ),
     "an account more": (
         lambda r: r["users"].append({"username": "ghost", "enabled": True}),
-        "STOA612",
+        "STOA652",
         "platform.yaml",
         "the realm has the account `ghost`",
     ),
     "no role": (
         lambda r: r["roles"]["realm"].pop(),
-        "STOA604",
+        "STOA644",
         "platform.yaml",
         "the realm lacks the role `reader`",
     ),
     "composite roles": (
         lambda r: r["roles"]["realm"][2].update(composites={"realm": ["admin"]}),
-        "STOA612",
+        "STOA652",
         "platform.yaml",
         "the role `reader` sets `composites`",
     ),
     "no brute force protection": (
         lambda r: r.update(bruteForceProtected=False),
-        "STOA610",
+        "STOA650",
         "platform.yaml",
         "`bruteForceProtected` is false; it must be true",
     ),
     "long tokens": (
         lambda r: r.update(accessTokenLifespan=86400),
-        "STOA610",
+        "STOA650",
         "platform.yaml",
         "`accessTokenLifespan` is 86400; it must be at most 900",
     ),
     "another way to sign in": (
         lambda r: r.update(identityProviders=[{"alias": "x"}]),
-        "STOA612",
+        "STOA652",
         "platform.yaml",
         "the realm sets `identityProviders`",
     ),
@@ -582,7 +582,7 @@ def test_verify_points_at_the_redirect_uri_that_is_unsafe(graph: Graph) -> None:
     wider = replace(web, declared=web.declared.model_copy(update={"spec": spec}))
     changed = replace(graph, tenants=(replace(ioi, consumers=(wider,)),))
     (found,) = findings(changed, realm_of(changed))
-    assert (found[0], found[2]) == ("STOA605", "`http://app.ioi.example/callback` is not https")
+    assert (found[0], found[2]) == ("STOA645", "`http://app.ioi.example/callback` is not https")
 
 
 @pytest.mark.parametrize(
@@ -605,7 +605,7 @@ def test_verify_points_at_the_redirect_uri_that_is_unsafe(graph: Graph) -> None:
 def test_unsafe_redirect_uris(graph: Graph, uri: str, reason: str) -> None:
     realm = realm_of(graph)
     client(realm, "claude")["redirectUris"] = [uri]
-    assert f"`{uri}` {reason}" in [m for c, _, m in findings(graph, realm) if c == "STOA605"]
+    assert f"`{uri}` {reason}" in [m for c, _, m in findings(graph, realm) if c == "STOA645"]
 
 
 def test_a_placeholder_is_found_wherever_it_stands(graph: Graph) -> None:
@@ -620,7 +620,7 @@ def test_a_placeholder_is_found_wherever_it_stands(graph: Graph) -> None:
         (("spec", "people", "halliday", "lastName"), "`users.lastName` holds `${`"),
         (("spec", "roles", "reader", "description"), "`roles.realm.2.description` holds `${`"),
     ):
-        assert ("STOA607", str(graph.origin.document.span(loc)), message) in found
+        assert ("STOA647", str(graph.origin.document.span(loc)), message) in found
 
 
 def test_a_text_that_the_database_cannot_hold_is_found(graph: Graph) -> None:
@@ -630,7 +630,7 @@ def test_a_text_that_the_database_cannot_hold_is_found(graph: Graph) -> None:
     longer = replace(web, declared=web.declared.model_copy(update={"spec": spec}))
     changed = replace(graph, tenants=(replace(ioi, consumers=(longer,)),))
     where = str(web.origin.document.span(("spec", "description")))
-    assert findings(changed, realm_of(changed)) == [("STOA608", where, "`clients.description` has 256 characters")]
+    assert findings(changed, realm_of(changed)) == [("STOA648", where, "`clients.description` has 256 characters")]
 
 
 def test_one_tenant_cannot_take_anothers_account(graph: Graph) -> None:
@@ -642,7 +642,7 @@ def test_one_tenant_cannot_take_anothers_account(graph: Graph) -> None:
     report = Report()
     artifact = emitted(changed)
     TARGET.verify(changed, "prod", {artifact.path: artifact}, report)
-    collisions = [d for d in report.sorted() if d.rule.code == "STOA609"]
+    collisions = [d for d in report.sorted() if d.rule.code == "STOA649"]
     assert "`service-account-ioi.robot` is a name for an application's account" in [d.message for d in collisions]
     assert "the e-mail address `parzival@ioi.example` is taken" in [d.message for d in collisions]
     assert all(not d.notes for d in collisions)  # Where the other tenant's person stands is not told.
@@ -655,7 +655,7 @@ def test_an_issuer_of_another_realm_is_found(graph: Graph) -> None:
     changed = replace(graph, platform=graph.platform.model_copy(update={"spec": spec}))
     where = str(graph.origin.document.span(("spec", "environments", "prod", "issuer")))
     assert findings(changed, realm_of(changed)) == [
-        ("STOA611", where, "`https://id.stoa.example/realms/other` is not the realm `stoa`")
+        ("STOA651", where, "`https://id.stoa.example/realms/other` is not the realm `stoa`")
     ]
 
 
@@ -664,7 +664,7 @@ def test_a_broken_file_is_reported_and_raises_nothing(graph: Graph, content: byt
     artifact = Artifact("keycloak/stoa-realm.json", "application/json", content or b"", ())
     report = Report()
     TARGET.verify(graph, "prod", {} if content is None else {artifact.path: artifact}, report)
-    assert "STOA601" in {d.rule.code for d in report.found}
+    assert "STOA641" in {d.rule.code for d in report.found}
 
 
 def test_codes_are_unique_and_explained() -> None:

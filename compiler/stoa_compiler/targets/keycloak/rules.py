@@ -3,84 +3,84 @@
 from stoa_compiler.diagnostics import Rule
 
 UNREADABLE = Rule(
-    code="STOA601",
+    code="STOA641",
     title="the realm cannot be read back",
     why="What cannot be read cannot be proved, and Keycloak would refuse to start with it.",
     help="This is a mistake of the compiler: please report it with the source that shows it.",
 )
 WRONG_TOKEN = Rule(
-    code="STOA602",
+    code="STOA642",
     title="a token would not say what is declared",
     why="The runtime decides by the token alone. A tenant, role or audience too many opens what nobody granted; one "
     "too few locks its holder out.",
     help="This is a mistake of the compiler: please report it with the source that shows it.",
 )
 WRONG_CLIENT = Rule(
-    code="STOA603",
+    code="STOA643",
     title="a client differs from its declaration",
     why="A flow or an address that nobody declared is a way to get tokens that nobody reviewed.",
     help="This is a mistake of the compiler: please report it with the source that shows it.",
 )
 ROLE_MISSING = Rule(
-    code="STOA604",
+    code="STOA644",
     title="the realm lacks a role",
     why="A tool whose role nobody can hold is declared and never reachable.",
     help="Declare the role in the platform's role table.",
 )
 OPEN_REDIRECT = Rule(
-    code="STOA605",
+    code="STOA645",
     title="the redirect URI is not exact and safe",
     why="The authorization code goes wherever a redirect URI allows: a wildcard, another scheme or plain HTTP lets "
     "someone else collect it (RFC 9700, 2.1; RFC 8252, 7.3).",
     help="Write the exact https URL; http only to a loopback address.",
 )
 SECRET = Rule(
-    code="STOA606",
+    code="STOA646",
     title="the realm carries a secret",
     why="The file is kept in Git. Keycloak makes keys and client secrets by itself, and people set their passwords.",
     help="This is a mistake of the compiler: please report it with the source that shows it.",
 )
 PLACEHOLDER = Rule(
-    code="STOA607",
+    code="STOA647",
     title="the text holds a placeholder",
     why="On import Keycloak replaces `${NAME}` in every text by the server's environment variable NAME, secrets "
     "included, and shows the result to whoever may read the text.",
     help="Write the text without `${`.",
 )
 TOO_LONG = Rule(
-    code="STOA608",
+    code="STOA648",
     title="the text is longer than Keycloak stores",
     why="Its database takes 255 characters, and one longer text makes the import of the whole realm fail.",
     help="Shorten the text to 255 characters.",
 )
 COLLISION = Rule(
-    code="STOA609",
+    code="STOA649",
     title="the name belongs to something else in the realm",
     why="User names, e-mail addresses and client ids are unique in a realm, and Keycloak has names of its own: the "
     "import would fail for every tenant, or one account would be taken for another.",
     help="Choose another name.",
 )
 WEAKENED = Rule(
-    code="STOA610",
+    code="STOA650",
     title="the realm is not hardened",
     why="Each of these settings stands against an attack on sign-in that is tried in the open every day.",
     help="This is a mistake of the compiler: please report it with the source that shows it.",
 )
 WRONG_ISSUER = Rule(
-    code="STOA611",
+    code="STOA651",
     title="the issuer is not this realm",
     why="Keycloak writes the realm's URL into `iss`, and the runtime takes tokens of the declared issuer only: nobody "
     "could sign in.",
     help="End the issuer's URL with `/realms/` and the realm's name.",
 )
 UNDECLARED = Rule(
-    code="STOA612",
+    code="STOA652",
     title="the realm holds something that nobody declared",
     why="Every account, group, client, mapper and setting gives someone something; only what was reviewed may.",
     help="This is a mistake of the compiler: please report it with the source that shows it.",
 )
 PLATFORM_ROLE = Rule(
-    code="STOA613",
+    code="STOA653",
     title="a tenant holds a role of the platform",
     why="Roles of scope `platform` reach across tenants; only the platform's own people can hold them.",
     help="Use a role of scope `tenant`.",
