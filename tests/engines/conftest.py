@@ -85,6 +85,11 @@ class Desk:
         """Where the person's browser is sent in the end, from an authorization URL on."""
         return self.keycloak.browse(address, username, self._password(username), PASSWORD)
 
+    def reset(self, username: str) -> None:
+        """Gives the person a first password again."""
+        self.keycloak.set_password(self.realm, username, FIRST_PASSWORD)
+        self.replaced.discard(username)
+
     def _password(self, username: str) -> str:
         if username in self.replaced:
             return PASSWORD

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -160,6 +161,17 @@ def test_no_client_takes_a_password(desk: Desk, keycloak: Keycloak) -> None:
         form = {"grant_type": "password", "client_id": client_id, "username": "parzival", "password": PASSWORD}
         answer = keycloak.token(REALM, form)
         assert (answer.status, answer.json["error"]) == (400, "unauthorized_client")
+
+
+def test_people_can_change_their_password(compiled: Compiled, desk: Desk, keycloak: Keycloak) -> None:
+    desk.sign_in("aech", "claude", CLAUDE)
+    query = {**CODE, "kc_action": "UPDATE_PASSWORD"}
+    address = f"{compiled.issuer}/protocol/openid-connect/auth?{urlencode(query)}"
+    replacement = "another that only she knows"
+    location = keycloak.browse(address, "aech", PASSWORD, replacement)
+    assert "kc_action_status=success" in location
+    keycloak.sign_in(REALM, "claude", CLAUDE, "aech", replacement)
+    desk.reset("aech")
 
 
 def test_a_refresh_token_is_good_once(desk: Desk, keycloak: Keycloak) -> None:

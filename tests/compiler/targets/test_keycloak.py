@@ -648,6 +648,16 @@ def test_one_tenant_cannot_take_anothers_account(graph: Graph) -> None:
     assert all(not d.notes for d in collisions)  # Where the other tenant's person stands is not told.
 
 
+@pytest.mark.parametrize(
+    ("name", "refused"), [("O'Nale", False), ("Żółć-Smith Jr.", False), ("Dee (guest)", True), ("A&B", True)]
+)
+def test_a_name_that_keycloak_refuses_is_found(graph: Graph, name: str, refused: bool) -> None:
+    changed = replace(graph, people=(replace(graph.people[0], last_name=name),))
+    where = str(graph.origin.document.span(("spec", "people", "halliday", "lastName")))
+    found = [("STOA654", where, "the lastName of `halliday` is refused")] if refused else []
+    assert findings(changed, realm_of(changed)) == found
+
+
 def test_an_issuer_of_another_realm_is_found(graph: Graph) -> None:
     spec = graph.platform.spec
     prod = spec.environments["prod"].model_copy(update={"issuer": "https://id.stoa.example/realms/other"})

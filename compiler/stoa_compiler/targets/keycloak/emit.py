@@ -150,6 +150,7 @@ def _person(person: PersonNode) -> dict[str, Any]:
         "groups": sorted({f"/{person.tenant}", *(f"/{person.tenant}/{g}" for g in person.groups)}),
         # Whoever hands out the first password knows it: it opens nothing but the page that replaces it.
         "requiredActions": ["UPDATE_PASSWORD"],
+        # Their own account only: without it nobody can change their password (`kc_action=UPDATE_PASSWORD`).
         "clientRoles": {"account": ["manage-account", "view-profile"]},
     }
 

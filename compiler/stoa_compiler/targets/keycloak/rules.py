@@ -85,6 +85,12 @@ PLATFORM_ROLE = Rule(
     why="Roles of scope `platform` reach across tenants; only the platform's own people can hold them.",
     help="Use a role of scope `tenant`.",
 )
+NAME_REFUSED = Rule(
+    code="STOA654",
+    title="Keycloak refuses the person's name",
+    why="It imports the name and then stops the person on the first sign-in, until they have changed it.",
+    help='Write the name without control characters and any of `< > & " $ % ! # ? § ; * ~ / \\ | ^ = [ ] { } ( )`.',
+)
 
 RULES = (
     UNREADABLE,
@@ -100,4 +106,5 @@ RULES = (
     WRONG_ISSUER,
     UNDECLARED,
     PLATFORM_ROLE,
+    NAME_REFUSED,
 )

@@ -18,6 +18,7 @@ from stoa_compiler.target import Artifacts
 from stoa_compiler.targets.keycloak.realm import Realm, Token
 from stoa_compiler.targets.keycloak.rules import (
     COLLISION,
+    NAME_REFUSED,
     OPEN_REDIRECT,
     PLACEHOLDER,
     PLATFORM_ROLE,
@@ -318,6 +319,10 @@ def _check_roles(proof: _Proof) -> None:
                     proof.add(PLATFORM_ROLE, proof.origin_of("users", user), message)
 
 
+_PROHIBITED = re.compile(r'[<>&"$%!#?§;*~/\\|^=\[\]{}()\x00-\x1f\x7f]')
+"""What the user profile of a new realm refuses in a person's name."""
+
+
 def _check_people(proof: _Proof) -> None:
     """The people and groups are those declared, each under a name of its own."""
     realm = proof.realm
@@ -341,6 +346,9 @@ def _check_people(proof: _Proof) -> None:
         if person.username.startswith("service-account-"):
             where, message = _at(person.origin), f"`{person.username}` is a name for an application's account"
             proof.add(COLLISION, where, message)
+        for key in ("firstName", "lastName"):
+            if _PROHIBITED.search(realm.users.get(person.username, {}).get(key, "")):
+                proof.add(NAME_REFUSED, _at(person.origin, key), f"the {key} of `{person.username}` is refused")
         if person.username not in realm.users:
             proof.add(UNDECLARED, _at(person.origin), f"the realm lacks `{person.username}`")
     for name in sorted(set(realm.users) - set(proof.people) - set(service)):
