@@ -125,7 +125,7 @@ class _Documents:
 
     def tenants(self) -> Sequence[str]:
         """Names of all tenants, sound or not."""
-        return sorted(tenant for tenant, kind in self.declared if kind == "Tenant")
+        return sorted({tenant for tenant, _ in self.declared})
 
     def owners(self, kind: str, name: str) -> Sequence[str]:
         """The tenants that have a document of this kind and name."""
@@ -143,7 +143,7 @@ class _Linker:
     _descriptions: dict[str, openapi.Description | None] = field(default_factory=dict)
 
     def check_platform(self, document: Document) -> None:
-        """The platform's own references: roles of grants, tenants of hosts, declared zones."""
+        """The platform's own references: roles of grants, tenants of hosts."""
         spec = self.platform.spec
         for index, grant in enumerate(spec.grants):
             self._known("role", grant.role, list(spec.roles), document, ("spec", "grants", index, "role"))
@@ -154,9 +154,6 @@ class _Linker:
             for at, tenant in enumerate(allowed.tenants):
                 loc = ("spec", "backends", "allowedHosts", index, "tenants", at)
                 self._known("tenant", tenant, tenants, document, loc)
-        for index, flow in enumerate(spec.flows):
-            self._known("zone", flow.from_, list(spec.zones), document, ("spec", "flows", index, "from"))
-            self._known("zone", flow.to, list(spec.zones), document, ("spec", "flows", index, "to"))
 
     def people(
         self, tenant: str, document: Document, people: People, groups: Groups
@@ -218,7 +215,7 @@ class _Linker:
                     said = "every tenant's" if owner == "*" else f"`{owner}`'s"
                     self.report.add(
                         FOREIGN_REFERENCE,
-                        document.span(loc),
+                        document.find(loc, owner),
                         f"`{pattern}` names {said} tools, but the grant is `{name}`'s",
                         help=f"Begin the pattern with `{name}:`.",
                     )
@@ -338,15 +335,15 @@ class _Linker:
                 self.report.add(SOURCE_BROKEN, document.span((*loc, "file")), error.message, notes)
         return self._descriptions[path]
 
-    def _known(self, what: str, name: str, known: Sequence[str], document: Document, loc: Loc) -> bool:
-        """Whether `name` is among `known`; reports it at `loc` where it is not."""
+    def _known(self, what: str, name: str, known: Sequence[str], document: Document, loc: Loc, after: str = "") -> bool:
+        """Whether `name` is among `known`; reports it at `loc`, where it follows `after`, where it is not."""
         if name in known:
             return True
         close = nearest(name, known)
         notes = [Note(f"{_plural(what)} declared: {listed(sorted(known))}")] if known else []
         self.report.add(
             UNKNOWN_REFERENCE,
-            document.span(loc),
+            document.find(loc, name, after),
             f"the {what} `{name}` is not declared",
             notes,
             f"Did you mean `{close}`?" if close else f"Declare the {what}, or use one that is declared.",
@@ -386,11 +383,12 @@ class _Linker:
         if not self._known("tenant", tenant, self.documents.tenants(), document, loc) or contract == "*":
             return
         contracts = self.documents.names(tenant, "UniversalAPIContract")
-        if not self._known("contract", contract, contracts, document, loc) or operation == "*":
+        if not self._known("contract", contract, contracts, document, loc, f"{tenant}:") or operation == "*":
             return
         for v in self._sound(tenant, "UniversalAPIContract"):
             if v.place.name == contract and isinstance(v.value, UniversalAPIContract):
-                self._known("operation", operation, list(v.value.spec.operations), document, loc)
+                operations, after = list(v.value.spec.operations), f"{tenant}:{contract}:"
+                self._known("operation", operation, operations, document, loc, after)
 
 
 _WORDS = {"Consumer": "consumer", "UniversalAPIContract": "contract", "Plan": "plan"}

@@ -56,7 +56,8 @@ BAD_NAME = Rule(
     title="the name in the path is not well formed",
     why="Names become parts of hosts, OAuth clients, tools and Kubernetes objects. An id is 1 to 31 lower-case ASCII "
     "letters, digits and inner hyphens, and begins with a letter.",
-    help="Rename the file or folder.",
+    help="Rename the file or folder: 1 to 31 lower-case ASCII letters, digits and inner hyphens, "
+    "beginning with a letter.",
 )
 RESERVED_NAME = Rule(
     code="STOA006",
@@ -228,8 +229,8 @@ def _place(parts: list[str], file: SourceFile, report: Report) -> Placed | str |
             said = f"`{file.path}` is not where a document can be"
             report.add(STRAY_FILE, file.span(), said, help=f"Documents end in `.yaml`: rename it to `{better}`.")
             return None
-    known = [PLATFORM_FILE, TENANT_FILE, *FOLDER_KINDS, SOURCES]
-    close = nearest(parts[min(1, len(parts) - 1)], known)
+    known = [[PLATFORM_FILE], [TENANT_FILE], [*FOLDER_KINDS, SOURCES]][min(len(parts), 3) - 1]
+    close = nearest(parts[min(len(parts), 2) - 1], known)
     report.add(
         STRAY_FILE,
         file.span(),

@@ -262,8 +262,10 @@ class Lowering:
 
     def _placed_at(self, loc: Loc, argument: str) -> Span:
         """Where the author placed the argument, or else declared it."""
-        placed = argument in self.contract.spec.operations[str(loc[-1])].parameters
-        where = ("parameters", argument) if placed else ("input", "properties", argument)
+        placed = self.contract.spec.operations[str(loc[-1])].parameters.get(argument)
+        if placed is not None and placed.name is not None:
+            return self.document.span((*loc, "parameters", argument, "name"))
+        where = ("parameters", argument) if placed is not None else ("input", "properties", argument)
         return self.document.span((*loc, *where), "key")
 
     def _check_path(
@@ -279,7 +281,10 @@ class Lowering:
         if "\\" in rest or any(s in (".", "..") for s in unquote(path).split("/")):
             said = f"`{path}` holds a dot segment or a backslash"
             self.report.add(PATH_TEMPLATE, span((*loc, "path")), said, help="Write the path as the backend knows it.")
-        filled = {p.name: a for a, p in placements.items() if p.in_ == "path"}
+        filled: dict[str, str] = {}
+        for argument, placement in placements.items():
+            if placement.in_ == "path":
+                filled.setdefault(placement.name, argument)
         for name, argument in filled.items():
             if name not in wanted:
                 said = f"`{path}` has no `{{{name}}}`"
@@ -296,7 +301,7 @@ class Lowering:
                 close = nearest(name, [a for a, p in placements.items() if p.in_ != "path"])
                 self.report.add(
                     PATH_TEMPLATE,
-                    span((*loc, "path")),
+                    self.document.find((*loc, "path"), f"{{{name}}}"),
                     f"no argument fills `{{{name}}}`",
                     [Note(f"arguments: {listed(list(placements))}")] if placements else [],
                     f"Did you mean `{{{close}}}`?"

@@ -263,6 +263,8 @@ class _Reader:
     parser: Any = field(default=None)
     anchors: dict[str, tuple[Span, list[int]]] = field(default_factory=dict)
     """Where each anchor stands, and the lines that repeat it."""
+    long_quote: _Node | None = None
+    """The last text in quotes that goes over several lines: perhaps its own quote is missing."""
 
     def read(self) -> _Node | None:
         """The document's root; None when there is none."""
@@ -355,13 +357,14 @@ class _Reader:
                     self._refuse_key(node)
                 key = f"\x00{len(children)}"
             elif key == "<<" and not getattr(event, "style", None):
-                self._refuse(ANCHOR, event, "the merge key `<<` is not taken")
+                self._refuse(ANCHOR, event, "the merge key `<<` is not taken", "Write the merged keys out here.")
             elif key in children:
                 first = _span(self.file, *children[key][:2])
                 self.report.add(
                     DUPLICATE_KEY,
                     _span(self.file, node.start, node.end),
-                    f"the key `{key}` stands twice, in lines {first.line} and {node.start.line + 1}",
+                    f"the key `{key}` stands twice"
+                    + (f", in lines {first.line} and {node.start.line + 1}" if first.line <= node.start.line else ""),
                     notes=[Note(f"`{key}` is declared here first", first)],
                 )
             keys[-1] = (key, node.start, node.end)
@@ -374,7 +377,7 @@ class _Reader:
     def _refuse_key(self, node: _Node) -> None:
         shown = self.text[node.start.index : node.end.index].split("\n")[0].strip()[:40]
         said = f"the key `{shown}` is {_what(node.data)}, not a string" if shown else "the key is missing"
-        simple = not isinstance(node.data, (dict, list)) and shown
+        simple = isinstance(node.data, (bool, int, float))
         self.report.add(
             NOT_A_STRING_KEY,
             _span(self.file, node.start, node.end),
@@ -390,11 +393,16 @@ class _Reader:
         if not event.style:
             return _Node(self._plain(text, event), event.start_mark, event.end_mark)
         self._check_text(text, event)
-        if event.style == '"' and (hidden := hidden_character(text)):
-            written = self.text[_index(event.start_mark) : _index(event.end_mark)]
-            if not hidden_character(written.replace("\r\n", "\n")):
-                self._refuse(HIDDEN_CHARACTER, event, f"the text escapes {_unseen(hidden[0])}")
+        if event.style in "'\"" and "\n" in self._raw(event):
+            self.long_quote = _Node(text, event.start_mark, event.end_mark)
+        hidden = hidden_character(text) if event.style == '"' else None
+        if hidden and not hidden_character(self._raw(event).replace("\r\n", "\n")):
+            self._refuse(HIDDEN_CHARACTER, event, f"the text escapes {_unseen(hidden[0])}")
         return _Node(text, event.start_mark, event.end_mark)
+
+    def _raw(self, event: Event) -> str:
+        """The event as it is written."""
+        return self.text[_index(event.start_mark) : _index(event.end_mark)]
 
     def _plain(self, text: str, event: Event) -> Any:
         """A plain scalar's value by the core schema (YAML 1.2.2, 10.3.2)."""
@@ -444,7 +452,8 @@ class _Reader:
             return False
         for found in islice(_HIDDEN.finditer(self.text.replace("\r\n", "\n\n")), MAX_FINDINGS):
             at = self._at(found.start(), len(found[0]))
-            self.report.add(HIDDEN_CHARACTER, at, f"the file holds {_unseen(found[0])}")
+            advice = "" if len(found[0]) == 1 else "Delete them."
+            self.report.add(HIDDEN_CHARACTER, at, f"the file holds {_unseen(found[0])}", help=advice)
         return True
 
     def _at(self, index: int, length: int, mark: Any = None) -> Span:
@@ -474,15 +483,12 @@ class _Reader:
 
     def _report_anchors(self) -> None:
         for name, (span, lines) in self.anchors.items():
-            shown = ", ".join(map(str, lines[:8])) + (f" and {len(lines) - 8} more" if len(lines) > 8 else "")
-            where = f"line{'s' * (len(lines) > 1)} {shown}"
-            self.report.add(
-                ANCHOR,
-                span,
-                f"the anchor `&{name}` is not taken",
-                [Note(f"`*{name}` repeats it in {where}")] if lines else [],
-                f"Remove `&{name}`" + (f", and write the value out in {where}." if lines else "."),
+            uses = list(dict.fromkeys(lines))
+            shown = ", ".join(map(str, uses[:8])) + (f" and {len(uses) - 8} more" if len(uses) > 8 else "")
+            advice = f"Remove `&{name}`" + (
+                f", and write the value out in line{'s' * (len(uses) > 1)} {shown}" * bool(uses)
             )
+            self.report.add(ANCHOR, span, f"the anchor `&{name}` is not taken", help=f"{advice}.")
 
     def _count(self, event: Event, depth: int) -> None:
         self.nodes += 1
@@ -500,21 +506,37 @@ class _Reader:
         self.report.add(rule, _span(self.file, event.start_mark, event.end_mark), message, help=help)
 
     def _syntax(self, error: yaml.MarkedYAMLError) -> None:
-        mark, context = error.problem_mark or error.context_mark, error.context_mark
-        if mark and context and not "".join(self.file.lines[mark.line :]).strip():
-            mark = context  # The file ended too early: what was left open says more than the end.
-        line = min(mark.line if mark else 0, max(0, len(self.file.lines) - 1))
-        column = mark.column if mark else 0
-        text = self.file.lines[line]
-        if column >= len(text.rstrip()) and text.strip():
-            column = max(0, len(text.rstrip()) - 1)
-        notes = []
-        if error.context and error.context_mark and error.context_mark.line != line:
-            at = self.file.span(error.context_mark.line + 1, error.context_mark.column + 1)
-            notes = [Note(error.context, at)]
-        problem = (error.problem or error.context or "unexpected end").replace("'", "`")
-        advice = next((h for said, h in _SYNTAX_HELP if said in problem), "")
-        self.report.add(SYNTAX, self.file.span(line + 1, column + 1, 1), problem, notes, advice)
+        mark: Any = error.problem_mark or error.context_mark
+        context = error.context_mark
+        said = (error.problem or error.context or "unexpected end").replace("'", "`")
+        opened = context is not None and mark is not None and context.line < mark.line
+        notes: list[Note] = []
+        message, advice = said, ""
+        if self.long_quote and mark and mark.line == self.long_quote.end.line:
+            mark, end = self.long_quote.start, mark.line + 1
+            message = f"the quote opened here closes only in line {end}"
+            advice = "Close the quote where the text ends."
+        elif opened and "expected `:`" in said:
+            mark, message, advice = context, "a key without `:`", "Write `key: value`, with a space after the colon."
+        elif opened and context and ("flow" in (error.context or "") or "quoted" in (error.context or "")):
+            notes = [Note(said, self._place(mark))]
+            mark, what = context, "quote" if "quoted" in (error.context or "") else "bracket"
+            message, advice = f"the {what} opened here is not closed", f"Close the {what}."
+        else:
+            for words, better, how in _SYNTAX:
+                if words in said:
+                    message, advice = better, how
+        self.report.add(SYNTAX, self._place(mark), message, notes, advice)
+
+    def _place(self, mark: Any) -> Span:
+        """One character at `mark`, or the last one before it where the line ends there."""
+        lines = self.file.lines
+        line = min(mark.line if mark else 0, len(lines) - 1)
+        while line and not lines[line].strip():
+            line -= 1
+        column = mark.column if mark and line == mark.line else len(lines[line])
+        end = len(lines[line].rstrip())
+        return self.file.span(line + 1, max(0, min(column, end - 1)) + 1, 1)
 
     def _unreadable_character(self, error: yaml.reader.ReaderError) -> None:
         position = min(error.position, max(0, len(self.text) - 1))
@@ -522,13 +544,24 @@ class _Reader:
         self.report.add(ENCODING, self._at(position, 1), f"the file holds U+{code:04X}, which is no character of YAML")
 
 
-_SYNTAX_HELP = (
-    ("mapping values are not allowed", "Put a text that holds `: ` in quotes, or mend the indentation."),
-    ("cannot start any token", "Put a text that begins with such a character in quotes; indent with spaces."),
-    ("did not find expected `,` or", "Close the bracket, or put a comma between the entries."),
-    ("found unexpected end of stream", "Close the quote or bracket."),
+_SYNTAX = (
+    (
+        "mapping values are not allowed",
+        "a `:` where no key can be",
+        "Put a text that holds `: ` in quotes, or mend the indentation.",
+    ),
+    (
+        "cannot start any token",
+        "no value can begin like this",
+        "Put a text that begins with such a character in quotes.",
+    ),
+    ("tab character", "a tab in the indentation", "Indent with spaces."),
+    ("expected `,` or", "a comma or the closing bracket is missing", "Separate the entries, or close the bracket."),
+    ("did not find expected key", "a key is expected here", "Mend the indentation, or write `key: value`."),
+    ("did not find expected `-`", "another entry of the list is expected here", "Mend the indentation."),
+    ("block sequence entries are not allowed", "a list cannot begin here", "Begin the list in a line of its own."),
 )
-"""Words of libyaml, and what an author most often has to do."""
+"""Words of libyaml, our own, and what an author most often has to do."""
 
 
 def _index(mark: Any) -> int:

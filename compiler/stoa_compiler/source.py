@@ -65,6 +65,17 @@ class Document:
     spans: Callable[[], SpanTree]
     """The tree of spans, made when it is first asked for: a document without mistakes never needs it."""
 
+    def find(self, loc: Loc, words: str, after: str = "") -> Span:
+        """The span of `words` where they first follow `after` in the text at `loc`; else the whole text's."""
+        whole = self.span(loc)
+        for line in range(whole.line, whole.end_line + 1):
+            first = whole.column - 1 if line == whole.line else 0
+            last = whole.end_column - 1 if line == whole.end_line else None
+            at = self.file.lines[line - 1][:last].find(after + words, first)
+            if at >= 0:
+                return self.file.span(line, at + len(after) + 1, len(words))
+        return whole
+
     def span(self, loc: Loc = (), part: Part = "value") -> Span:
         """The span of the deepest part of `loc` that exists in the file."""
         node = self.spans()

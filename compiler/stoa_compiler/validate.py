@@ -1,5 +1,6 @@
 """Validate: each document against its kind's model, closed at every level."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -118,7 +119,12 @@ def validate_document(place: Placed, document: Document, report: Report) -> AnyD
     """The typed document, or None with at least one finding."""
     before = report.errors
     if not isinstance(document.data, dict):
-        report.add(WRONG_TYPE, document.span(), f"a document is a mapping, not {_type_name(document.data)}")
+        report.add(
+            WRONG_TYPE,
+            document.span(),
+            f"a document is a mapping, not {_type_name(document.data)}",
+            help="Begin with `apiVersion:`, `kind:`, `metadata:` and `spec:`.",
+        )
         return None
     if not _check_header(place, document, report):
         return None
@@ -127,12 +133,15 @@ def validate_document(place: Placed, document: Document, report: Report) -> AnyD
             report.add(NULL, document.span(loc, "key"), f"`{_key(loc)}` has no value")
         elif any(p in text for p in _PLACEHOLDERS):
             found = next(p for p in _PLACEHOLDERS if p in text)
-            report.add(PLACEHOLDER, document.span(loc), f"`{_key(loc)}` holds the placeholder syntax `{found}`")
+            at = document.find(loc, found)
+            report.add(PLACEHOLDER, at, f"`{_key(loc)}` holds the placeholder syntax `{found}`")
     value: AnyDocument | None = None
     try:
         value = KINDS[place.kind].model_validate(document.data, by_alias=True, by_name=False)
     except ValidationError as error:
-        _Described(document, _schema(place.kind), report).explain_all(error.errors(include_url=False))
+        exact: dict[Loc, str] = {("apiVersion",): API_VERSION, ("kind",): place.kind}
+        exact |= {("metadata", "name"): place.name, ("metadata", "tenant"): place.tenant or ""}
+        _Described(document, _schema(place.kind), exact, report).explain_all(error.errors(include_url=False))
     _check_identity(place, document, report)
     return value if report.errors == before else None
 
@@ -207,12 +216,28 @@ _FORMS: Mapping[str, str] = {
     "`https://api.example.com/v1`.",
     pattern_of(base.HostPattern): "Write a host name in lower case, or `*.` and a host name for every name below it.",
     pattern_of(base.Cidr): "Write a range in CIDR form: `10.20.0.0/16`.",
+    r"^sources/[a-z0-9][A-Za-z0-9._-]*\.(json|yaml|yml)$": "Write `sources/` and the name of a file that lies right in "
+    "that folder of the tenant.",
+    r"^/[^\s?#]*$": "Write a path that begins with `/`, without white space, query or fragment: `/orders/{order_id}`.",
     pattern_of(base.SecretRef): "Write where the secret is kept, `vault:<path>#<key>`; never the secret itself.",
     pattern_of(base.ToolPattern): "Write `tenant:contract:operation`, with `*` only for one whole segment: "
     "`ioi:billing:*`.",
 }
 """What each form of text asks for, by its pattern."""
 _SECRET = pattern_of(base.SecretRef)
+_WANTED: Mapping[str, str] = {
+    "string_type": "a string",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+"""What pydantic asked for, in words."""
 
 
 @cache
@@ -227,6 +252,8 @@ class _Described:
 
     document: Document
     schema: dict[str, Any]
+    exact: Mapping[Loc, str]
+    """Values that the place decides."""
     report: Report
 
     def explain_all(self, errors: Sequence[ErrorDetails]) -> None:
@@ -246,7 +273,7 @@ class _Described:
     def explain(self, error: ErrorDetails) -> None:
         """Adds the finding for one error."""
         loc, in_key = self._real(error["loc"])
-        kind, context = error["type"], error.get("ctx", {})
+        kind = error["type"]
         name = _key(loc)
         if kind == "extra_forbidden":
             self._unknown(loc)
@@ -254,7 +281,9 @@ class _Described:
             parent = loc[:-1]
             at = self.document.span(parent, "key") if parent else self.document.span()
             where = f" in `{_key(parent)}`" if parent else ""
-            self._add(MISSING_KEY, at, loc, f"`{name}` is missing{where}", help=f"Add `{name}:`.")
+            exact = self.exact.get(loc)
+            advice = f"Add `{name}: {exact}`." if exact else f"Add `{name}:`."
+            self._add(MISSING_KEY, at, loc, f"`{name}` is missing{where}", help=advice)
         elif kind in ("literal_error", "enum", "union_tag_invalid"):
             self._choice(loc, error, in_key)
         elif kind in ("union_tag_not_found",):
@@ -268,43 +297,58 @@ class _Described:
         elif kind == "string_pattern_mismatch":
             self._malformed(loc, error, in_key)
         elif kind.endswith(("too_short", "too_long", "_than", "_than_equal")):
-            unit = "characters" if kind.startswith("string") else "entries"
-            bound = {
-                "string_too_short": f"shorter than {context.get('min_length')} {unit}",
-                "string_too_long": f"longer than {context.get('max_length')} {unit}",
-                "too_short": f"fewer than {context.get('min_length')} {unit}",
-                "too_long": f"more than {context.get('max_length')} {unit}",
-                "greater_than": f"not greater than {context.get('gt')}",
-                "greater_than_equal": f"less than {context.get('ge')}",
-                "less_than": f"not less than {context.get('lt')}",
-                "less_than_equal": f"greater than {context.get('le')}",
-            }.get(kind, "out of bounds")
-            self._add(OUT_OF_BOUNDS, self.document.span(loc), loc, f"`{name}` is {bound}")
+            self._bounds(loc, error)
         else:
             if error["input"] is None and not self._is_free_form(loc):
                 return  # Reported as a key without a value.
-            wanted = {
-                "string_type": "a string",
-                "int_type": "a whole number",
-                "int_from_float": "a whole number",
-                "int_parsing_size": "a smaller number",
-                "float_type": "a number",
-                "bool_type": "true or false",
-                "list_type": "a list",
-                "dict_type": "a mapping",
-                "model_type": "a mapping",
-                "model_attributes_type": "a mapping",
-                "finite_number": "a finite number",
-            }.get(kind, "something else")
-            quoted = f'Put it in quotes: `{name}: "{error["input"]}"`.'
-            is_number = wanted == "a string" and type(error["input"]) in (int, float)
-            self._add(
-                WRONG_TYPE,
-                self.document.span(loc),
-                loc,
-                f"`{name}` must be {wanted}, not {_type_name(error['input'])}",
-                help=quoted if is_number else "",
-            )
+            self._wrong_type(loc, error)
+
+    def _bounds(self, loc: Loc, error: ErrorDetails) -> None:
+        name, value = _key(loc), error["input"]
+        context = {k: f"{v:g}" if isinstance(v, float) else v for k, v in error.get("ctx", {}).items()}
+        unit = "characters" if error["type"].startswith("string") else "entries"
+        said, advice = {
+            "too_short": ("empty", f"Give it at least {context.get('min_length')}."),
+            "too_long": (
+                f"longer than {context.get('max_length')} {unit}",
+                f"Leave out {_surplus(value, error.get('ctx', {}).get('max_length'))}.",
+            ),
+            "greater_than": (f"not greater than {context.get('gt')}", f"Write more than {context.get('gt')}."),
+            "greater_than_equal": (f"less than {context.get('ge')}", f"Write {context.get('ge')} or more."),
+            "less_than": (f"not less than {context.get('lt')}", f"Write less than {context.get('lt')}."),
+            "less_than_equal": (f"greater than {context.get('le')}", f"Write {context.get('le')} or less."),
+        }[error["type"].removeprefix("string_")]
+        self._add(OUT_OF_BOUNDS, self.document.span(loc), loc, f"`{name}` is {said}", advice)
+
+    def _wrong_type(self, loc: Loc, error: ErrorDetails) -> None:
+        name, value, kind = _key(loc), error["input"], error["type"]
+        wanted = _WANTED.get(kind, "something else")
+        found = "a fraction" if isinstance(value, float) and wanted == "a whole number" else _type_name(value)
+        own = str(loc[-1])
+        match wanted, value:
+            case "a string", bool() | int() | float() if self._form_at(loc):
+                advice = self._form_at(loc)
+            case "a string", bool() | int() | float():
+                advice = f'Put it in quotes: `{own}: "{self._written(loc)}"`.'
+            case "true or false", str():
+                advice = "Write `true` or `false`; every other word is a string."
+            case "a whole number" | "a number", str() if value.isascii() and value.isdigit():
+                advice = f"Remove the quotes: `{own}: {value}`."
+            case "a list", str():
+                advice = f"Write a list: `{own}: [{value[:40]}]`."
+            case _:
+                advice = f"Write {wanted}."
+        self._add(WRONG_TYPE, self.document.span(loc), loc, f"`{name}` must be {wanted}, not {found}", advice)
+
+    def _form_at(self, loc: Loc) -> str:
+        """What the form at `loc` asks for, where the value in quotes would not have it."""
+        pattern = self._at(loc).get("pattern", "")
+        return "" if re.search(pattern, self._written(loc)) else _FORMS.get(pattern, "")
+
+    def _written(self, loc: Loc) -> str:
+        """The value as the author typed it."""
+        span = self.document.span(loc)
+        return self.document.file.lines[span.line - 1][span.column - 1 : span.end_column - 1]
 
     def _is_free_form(self, loc: Loc) -> bool:
         return len(loc) > 4 and loc[:2] == ("spec", "operations") and loc[3] in _FREE_FORM
@@ -423,13 +467,12 @@ class _Described:
         data = self.document.data
         for step in loc:
             described = {k: v for k, v in node.items() if k == "description"} if step not in node else {}
-            if "oneOf" in node and "discriminator" in node and isinstance(data, Mapping):
-                tag = node["discriminator"]["mapping"].get(data.get("type"))
-                node = self._deref({"$ref": tag}) if tag else {}
+            node = self._variant(node, data)
             if isinstance(step, int):
                 node = node.get("items", {})
             else:
-                node = node.get("properties", {}).get(step) or node.get("additionalProperties") or {}
+                by_pattern: dict[str, Any] = next(iter(node.get("patternProperties", {}).values()), {})
+                node = node.get("properties", {}).get(step) or node.get("additionalProperties") or by_pattern
                 if not node:
                     return described
             node = self._deref(node if isinstance(node, dict) else {})
@@ -437,7 +480,14 @@ class _Described:
                 data = data[step]
             except (KeyError, IndexError, TypeError):
                 data = None
-        return node
+        return self._variant(node, data)
+
+    def _variant(self, node: dict[str, Any], data: Any) -> dict[str, Any]:
+        """The branch of a union that `data` chose by its `type`; `node` itself where it is no union."""
+        if "oneOf" not in node or "discriminator" not in node or not isinstance(data, Mapping):
+            return node
+        tag = node["discriminator"]["mapping"].get(str(data.get("type")))
+        return self._deref({"$ref": tag}) if tag else node
 
     def _deref(self, node: dict[str, Any]) -> dict[str, Any]:
         """`node` with its reference, or the only branch that is not null, taken in; its own words win."""
@@ -457,6 +507,14 @@ def _key(loc: Loc) -> str:
     if isinstance(loc[-1], int):
         return f"{_key(loc[:-1])}[{loc[-1]}]"
     return str(loc[-1])
+
+
+def _surplus(value: Any, limit: int | None) -> str:
+    """How much of a value is too much."""
+    if limit is None:
+        return "nothing"
+    more = len(value) - limit
+    return f"{more} character{'s' * (more != 1)}" if isinstance(value, str) else f"{more} of them"
 
 
 def _type_name(value: Any) -> str:

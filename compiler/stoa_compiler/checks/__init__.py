@@ -15,6 +15,7 @@ CHECKS: tuple[Callable[[Graph, Report], None], ...] = (
     backends.check,
     consumers.check,
     secrets.check,
+    tenants.check_grants,
 )
 
 RULES = (

@@ -43,22 +43,25 @@ def _backend(
     declared = spec.environments.get(environment)
     development = declared is not None and declared.development
 
-    def where() -> Span:
-        return contract.origin.document.span(("spec", "backend", "urls", environment))
+    def where(words: str = url) -> Span:
+        return contract.origin.document.find(("spec", "backend", "urls", environment), words)
 
     found = endpoint(url)
     if found is None:
-        report.add(ADDRESS, where(), f"`{url[:80]}` names no host that every reader takes alike")
+        report.add(ADDRESS, where(), f"`{url[:80]}` names no host and port that every reader takes alike")
         return
     scheme, host = found
     if development and is_loopback_host(host):
         return
     address = literal_address(host)
     if address is not None or is_cluster_name(host):
-        said = f"the address {address}" if address is not None else "a name that only a cluster or a machine knows"
-        report.add(ADDRESS, where(), f"`{host}` is {said}")
+        said = "a name that only a cluster or a machine knows"
+        if address is not None:
+            said = "an address" if str(address) == host else f"the address {address}"
+        report.add(ADDRESS, where(host), f"`{host}` is {said}")
         return
-    if not any(host_matches(a.host, host) and tenant.name in a.tenants for a in spec.backends.allowed_hosts):
-        report.add(HOST_NOT_ALLOWED, where(), f"`{host}` is not listed for `{tenant.name}`")
+    named = {t for a in spec.backends.allowed_hosts if host_matches(a.host, host) for t in a.tenants}
+    if tenant.name not in named and named <= {t.name for t in graph.tenants}:  # Else a name is misspelt there.
+        report.add(HOST_NOT_ALLOWED, where(host), f"`{host}` is not listed for `{tenant.name}`")
     if scheme != "https" and not development:
-        report.add(PLAIN_HTTP, where(), f"`{environment}` is reached by plain http")
+        report.add(PLAIN_HTTP, where("http:"), f"`{environment}` is reached by plain http")

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import date
+from typing import Literal
 from urllib.parse import urlsplit
 
 from stoa_compiler.checks.addresses import is_loopback_host
 from stoa_compiler.diagnostics import Note, Report, Rule
 from stoa_compiler.graph import ConsumerNode, Graph, SubscriptionNode
 from stoa_compiler.source import Document, Loc, Span
+
+GrantType = Literal["authorization_code", "refresh_token", "client_credentials"]
 
 REDIRECT = Rule(
     code="STOA461",
@@ -90,23 +93,37 @@ def _grant_types(consumer: ConsumerNode, report: Report) -> None:
     spec, document = consumer.declared.spec, consumer.origin.document
     types = set(spec.grant_types)
 
-    def at() -> Span:
-        return document.span(("spec", "grantTypes"), "key")
+    def at(kind: GrantType) -> Span:
+        return document.span(("spec", "grantTypes", spec.grant_types.index(kind)))
 
     if "authorization_code" in types and not spec.redirect_uris:
-        report.add(GRANT_TYPES, at(), "`authorization_code` without `redirectUris`")
+        report.add(
+            GRANT_TYPES,
+            at("authorization_code"),
+            "`authorization_code` without `redirectUris`",
+            help="Add `redirectUris:`.",
+        )
     if spec.redirect_uris and "authorization_code" not in types:
         where = document.span(("spec", "redirectUris"), "key")
-        report.add(GRANT_TYPES, where, "`redirectUris` without `authorization_code`")
+        said = "`redirectUris` without `authorization_code`"
+        report.add(GRANT_TYPES, where, said, help="Remove the redirect URIs, or add `authorization_code`.")
     if "refresh_token" in types and "authorization_code" not in types:
-        report.add(GRANT_TYPES, at(), "`refresh_token` without `authorization_code`")
+        report.add(
+            GRANT_TYPES,
+            at("refresh_token"),
+            "`refresh_token` without `authorization_code`",
+            help="Remove `refresh_token`, or add `authorization_code`.",
+        )
     if "client_credentials" in types and spec.client == "public":
         where = document.span(("spec", "client"))
-        report.add(GRANT_TYPES, where, "`client_credentials` for a client that cannot keep a secret")
+        said = "`client_credentials` for a client that cannot keep a secret"
+        report.add(GRANT_TYPES, where, said, help="Write `client: confidential`, or remove `client_credentials`.")
     if "client_credentials" in types and not spec.roles:
-        report.add(GRANT_TYPES, at(), "`client_credentials` without `roles`")
+        report.add(GRANT_TYPES, at("client_credentials"), "`client_credentials` without `roles`", help="Add `roles:`.")
     if spec.roles and "client_credentials" not in types:
-        report.add(GRANT_TYPES, document.span(("spec", "roles"), "key"), "`roles` without `client_credentials`")
+        where = document.span(("spec", "roles"), "key")
+        said = "`roles` without `client_credentials`"
+        report.add(GRANT_TYPES, where, said, help="Remove the roles, or add `client_credentials`.")
 
 
 def _subscriptions(subscriptions: Sequence[SubscriptionNode], drafts: set[str], report: Report) -> None:

@@ -80,7 +80,7 @@ def check(graph: Graph, report: Report) -> None:
             demanded = graph.platform.spec.classifications.get(contract.declared.spec.classification)
             if demanded is not None:
                 _demands(graph, contract, demanded, report)
-            _environments(tenant, contract, report)
+            _environments(graph, tenant, contract, report)
             _routes(contract, report)
             for operation in contract.operations:
                 _side_effects(operation, report)
@@ -163,7 +163,7 @@ def _limits(
         report.add(
             APPROVAL_WEAKENED,
             document.span((*loc, "approval")),
-            f"`{operation.name}` is `{operation.declared.side_effects}` in a contract of class `{name}`",
+            f"`{operation.name}` is `{operation.declared.side_effects}` and asks for no approval, but `{name}` does",
             [Note(f"`{name}` demands approval for these side effects", where)],
         )
     own = operation.declared.limits is not None
@@ -173,13 +173,15 @@ def _limits(
         at = document.span((*loc, "limits", "rate")) if own else document.span(loc, "key")
         said = f"`{operation.rate}`" if own else f"the platform's default `{operation.rate}`"
         where = platform.span(("spec", "classifications", name, "maxRate"))
-        report.add(OVER_LIMIT, at, f"{said} is more than `{demanded.max_rate}`", [Note(f"the cap of `{name}`", where)])
+        advice = "Lower the rate." if own else "Give the operation `limits` with a lower rate."
+        note = [Note(f"the cap of `{name}`", where)]
+        report.add(OVER_LIMIT, at, f"{said} is more than `{demanded.max_rate}`", note, advice)
 
 
-def _environments(tenant: TenantNode, contract: ContractNode, report: Report) -> None:
+def _environments(graph: Graph, tenant: TenantNode, contract: ContractNode, report: Report) -> None:
     document = contract.origin.document
     for environment in tenant.declared.spec.environments:
-        if environment not in contract.backends:
+        if environment not in contract.backends and environment in graph.platform.spec.environments:
             at = document.span(("spec", "backend", "urls"), "key")
             report.add(NO_BACKEND, at, f"`{contract.name}` has no backend for `{environment}`")
     for unused in contract.backends.keys() - set(tenant.declared.spec.environments):

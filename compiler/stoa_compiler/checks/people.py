@@ -41,12 +41,15 @@ def check(graph: Graph, report: Report) -> None:
             for index, role in enumerate(consumer.declared.spec.roles):
                 if role in roles and roles[role].scope == "platform":
                     where = consumer.origin.document.span(("spec", "roles", index))
-                    report.add(PLATFORM_ROLE, where, f"`{role}` is a role of scope `platform`")
+                    report.add(
+                        PLATFORM_ROLE, where, f"`{role}` is a role of scope `platform`, which no tenant can give"
+                    )
         document = tenant.origin.document
         for index, grant in enumerate(tenant.declared.spec.grants):
             if grant.role in roles and roles[grant.role].scope == "platform":
                 where = document.span(("spec", "grants", index, "role"))
-                report.add(PLATFORM_ROLE, where, f"`{grant.role}` is a role of scope `platform`")
+                said = f"`{grant.role}` is a role of scope `platform`, which no tenant can give"
+                report.add(PLATFORM_ROLE, where, said)
     for group in graph.groups:
         _scope(group, {n for n, r in roles.items() if r.scope == "tenant"}, TENANT_ROLE, report)
 
@@ -71,5 +74,6 @@ def _scope(group: GroupNode, wrong: set[str], rule: Rule, report: Report) -> Non
     for index, role in enumerate(declared):
         if role in wrong:
             where = group.origin.document.span((*group.origin.loc, "roles", index))
-            scope = "platform" if rule is PLATFORM_ROLE else "tenant"
-            report.add(rule, where, f"`{role}` is a role of scope `{scope}`")
+            platform = "`platform`, which no tenant can give"
+            scope = platform if rule is PLATFORM_ROLE else "`tenant`, and the platform's people are in none"
+            report.add(rule, where, f"`{role}` is a role of scope {scope}")

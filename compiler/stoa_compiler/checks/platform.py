@@ -11,7 +11,7 @@ ENDPOINT = Rule(
     title="the endpoint is not one that clients can trust",
     why="Tokens are sent to the gateway and issued by the issuer: both must speak TLS on a host of the platform's "
     "own domain. Loopback and plain HTTP are for development only.",
-    help="Use an https URL at or below the platform's domain, or set `development: true`.",
+    help="Use an https URL at or below the platform's domain.",
 )
 SHARED_ENDPOINT = Rule(
     code="STOA402",
@@ -107,7 +107,8 @@ def check(graph: Graph, report: Report) -> None:
         role = spec.roles.get(grant.role)
         if role is not None and role.scope != "platform":
             where = document.span(("spec", "grants", index, "role"))
-            report.add(PLATFORM_GRANT, where, f"`{grant.role}` is a role of scope `{role.scope}`")
+            said = f"`{grant.role}` is a role of scope `{role.scope}`, and the grant would carry it across tenants"
+            report.add(PLATFORM_GRANT, where, said)
     for client_id, client in spec.identity.clients.items():
         loc = ("spec", "identity", "clients", client_id, "redirectUris")
         check_redirects(client.redirect_uris, document, loc, report)
@@ -122,7 +123,7 @@ def _endpoints(graph: Graph, report: Report) -> None:
             found = endpoint(url)
             if found is None:
                 where = document.span((*at, key))
-                report.add(ENDPOINT, where, f"`{url[:80]}` names no host that every reader takes alike")
+                report.add(ENDPOINT, where, f"`{url[:80]}` names no host and port that every reader takes alike")
                 continue
             scheme, host = found
             if environment.development and is_loopback_host(host):
@@ -156,7 +157,8 @@ def _zones(graph: Graph, report: Report) -> None:
     for zone, trust in _TRUST.items():
         found = spec.zones.get(zone)
         if found is None:
-            report.add(ZONES, document.span(("spec", "zones"), "key"), f"the zone `{zone}` is missing")
+            where, advice = document.span(("spec", "zones"), "key"), f"Declare `{zone}` with `trust: {trust}`."
+            report.add(ZONES, where, f"the zone `{zone}` is missing", help=advice)
         elif found.trust != trust:
             where = document.span(("spec", "zones", zone, "trust"))
             report.add(ZONES, where, f"`{zone}` is `{found.trust}`, not `{trust}`")

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import jsonschema_rs
 
-from stoa_compiler.diagnostics import Note, Report, Rule, nearest
+from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
 from stoa_compiler.graph import Graph, OperationNode
 from stoa_compiler.source import Loc, Part
 
@@ -78,6 +78,7 @@ _KEYWORDS = frozenset(
     """.split()  # noqa: SIM905
 )
 """JSON Schema 2020-12, core to content."""
+_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 _ELSEWHERE: Mapping[str, str] = {
     "nullable": '`nullable` is OpenAPI 3.0: list `"null"` among the types.',
     "example": "Write `examples:` with a list.",
@@ -120,16 +121,23 @@ def _schema(operation: OperationNode, loc: Loc, schema: Mapping[str, Any], repor
     for error in _META.iter_errors(dict(schema)):
         path = tuple(error.instance_path)
         name = (*loc, *path)[-1]
-        report.add(NOT_A_SCHEMA, span((*loc, *path)), f"`{name}` is not valid here: {_short(error.message)}")
+        said, advice = f"`{name}` is not valid here: {_short(error.message)}", ""
+        if name == "type" and isinstance(error.instance, str):
+            close = nearest(error.instance, _TYPES)
+            said = f"`{error.instance[:80]}` is no type of JSON Schema"
+            advice = f"Did you mean `{close}`?" if close else f"Write {listed(_TYPES)}."
+        report.add(NOT_A_SCHEMA, span((*loc, *path)), said, help=advice)
         return
-    branches = _branches(schema, schema, {}, 0)
-    if branches is None:
-        report.add(NOT_A_SCHEMA, span(loc, "key"), f"a `$ref` of `{loc[-1]}` leads back to itself, and checks nothing")
-        return
-    if branches > MAX_BRANCHES:
-        said = f"`{loc[-1]}` of `{operation.name}` checks one value against more than {MAX_BRANCHES:,} subschemas"
-        report.add(UNBOUNDED_SCHEMA, span(loc, "key"), said)
-        return
+    known: dict[int, int | None] = {}
+    for at, node in _nodes(schema, loc):
+        branches = _branches(node, schema, known, 0)
+        if branches is None:
+            report.add(NOT_A_SCHEMA, span((*at, "$ref")), "the reference leads back to itself, and checks nothing")
+            return
+        if branches > MAX_BRANCHES:
+            said = f"one value is checked against more than {MAX_BRANCHES:,} subschemas here"
+            report.add(UNBOUNDED_SCHEMA, span(at, "key"), said, help="Let fewer definitions refer to each other.")
+            return
     try:
         jsonschema_rs.Draft202012Validator(dict(schema))
     except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
@@ -176,7 +184,7 @@ _META = jsonschema_rs.Draft202012Validator({"$ref": _DIALECT})
 
 
 def _branches(node: Any, root: Mapping[str, Any], known: dict[int, int | None], depth: int) -> int | None:
-    """Subschemas that one value is checked against at the most, here or below; None where a reference leads to itself.
+    """Subschemas that a value here is checked against at the most; None where a reference leads to itself.
 
     References multiply: thirty definitions that each name the next one twice are a thousand million checks.
     """
@@ -208,8 +216,16 @@ def pattern_problem(pattern: str) -> str:
     try:
         jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=jsonschema_rs.RegexOptions())
     except (ValueError, jsonschema_rs.ValidationError):
-        return "needs a backtracking engine, or is not a regular expression"
+        return "is no pattern of a linear-time engine" if _backtracks(pattern) else "is not a regular expression"
     return ""
+
+
+def _backtracks(pattern: str) -> bool:
+    try:
+        jsonschema_rs.Draft202012Validator({"pattern": pattern})
+    except (ValueError, jsonschema_rs.ValidationError):
+        return False
+    return True
 
 
 def _nodes(schema: Any, loc: Loc) -> Iterator[tuple[Loc, Mapping[str, Any]]]:
@@ -284,11 +300,21 @@ def _fits(
 ) -> None:
     document = operation.origin.document
     for error in validator.iter_errors(value):
-        path = tuple(error.instance_path)
-        pointer = "".join(f"/{p}" for p in path) or "/"
+        path: Loc = tuple(error.instance_path)
+        within = f" at `{''.join(f'/{p}' for p in path)}`" if path else ""
         taken = operation.declared.from_ is not None
         notes = [] if taken else [Note("the schema", document.span((*operation.origin.loc, key), "key"))]
-        report.add(EXAMPLE, document.span((*loc, *path)), f"at `{pointer}`: {_short(error.message)}", notes)
+        where, details = document.span((*loc, *path)), error.kind.as_dict()
+        match error.kind.name:
+            case "additionalProperties":
+                unexpected = [str(n) for n in details["unexpected"]]
+                where = document.span((*loc, *path, unexpected[0]), "key")
+                said = f"the schema does not name {listed(unexpected)}{within}"
+            case "required":
+                said = f"the example has no `{str(details['property'])[:80]}`{within}"
+            case _:
+                said = f"the example does not fit{within}: {_short(error.message)}"
+        report.add(EXAMPLE, where, said, notes)
 
 
 def _short(message: str) -> str:

@@ -41,7 +41,6 @@ def check(graph: Graph, report: Report) -> None:
     """Adds what tenants declare beyond their place."""
     for tenant in graph.tenants:
         _caps(graph, tenant, report)
-        _grants(graph, tenant, report)
     _prefixes(graph, report)
     seen: dict[str, TenantNode] = {}
     for tenant in graph.tenants:
@@ -55,13 +54,15 @@ def check(graph: Graph, report: Report) -> None:
 def _prefixes(graph: Graph, report: Report) -> None:
     """Sorted, a prefix that lies in another follows it with only its like between."""
     by_prefix = sorted((t.declared.spec.secrets.prefix + "/", t.name, t) for t in graph.tenants)
-    open_prefix = None
+    outer: tuple[str, TenantNode] | None = None
     for prefix, _, tenant in by_prefix:
-        if open_prefix is not None and prefix.startswith(open_prefix):
-            where = tenant.origin.document.span(("spec", "secrets", "prefix"))
-            report.add(PREFIX_OVERLAP, where, f"`{prefix[:-1]}` overlaps the prefix of another tenant")
+        if outer is not None and prefix.startswith(outer[0]):
+            guilty = tenant if prefix == outer[0] else outer[1]
+            where = guilty.origin.document.span(("spec", "secrets", "prefix"))
+            said = "is also" if guilty is tenant else "is a folder above"
+            report.add(PREFIX_OVERLAP, where, f"`{outer[0][:-1]}` {said} the prefix of another tenant")
         else:
-            open_prefix = prefix
+            outer = (prefix, tenant)
 
 
 def _caps(graph: Graph, tenant: TenantNode, report: Report) -> None:
@@ -91,6 +92,12 @@ def _caps(graph: Graph, tenant: TenantNode, report: Report) -> None:
         report.add(OVER_CAP, where, f"`{spec.quotas.rate}` is more than the tier's `{tier.max_rate}`", note())
 
 
+def check_grants(graph: Graph, report: Report) -> None:
+    """Adds grants that give nothing: last, since a contract with mistakes would seem to offer nothing."""
+    for tenant in graph.tenants:
+        _grants(graph, tenant, report)
+
+
 def _grants(graph: Graph, tenant: TenantNode, report: Report) -> None:
     roles = graph.platform.spec.roles
     folder = tenant.origin.document.file.shown.removesuffix(TENANT_FILE)
@@ -101,11 +108,14 @@ def _grants(graph: Graph, tenant: TenantNode, report: Report) -> None:
         if role is None or role.scope == "platform":
             continue
         for at, pattern in enumerate(grant.tools):
-            fitting = [o for o in tenant.operations if matches(pattern, o.tool_id)]
+            fitting = [o for c in tenant.contracts for o in c.operations if matches(pattern, o.tool_id)]
+            fitting = [o for o in fitting if o.exposed]
             useful = fitting if grant.effect == "deny" else [o for o in fitting if permits(role, o)]
             if not useful:
                 why = (
-                    "no exposed tool fits the pattern" if not fitting else f"`{grant.role}` has no permission for them"
+                    "no exposed tool fits the pattern"
+                    if not fitting
+                    else "the role's permissions do not cover what it names"
                 )
                 where = tenant.origin.document.span(("spec", "grants", index, "tools", at))
                 report.add(EMPTY_GRANT, where, f"`{pattern}` gives `{grant.role}` nothing: {why}")
