@@ -17,7 +17,7 @@ RUNTIME_MANIFEST = "mcp/manifest.json"
 PLATFORM_INDEX = "mcp/platform.json"
 DEVELOPMENT = "mcp/development.json"
 PART_SUFFIX = ".part"
-"""A file that passes a ConfigMap's limit is mounted as `NAME.part000`, `NAME.part001`, ...; the digest is the whole's."""
+"""A file over a ConfigMap's limit is mounted as `NAME.part000`, `NAME.part001`, ...; the digest is the whole's."""
 
 TENANT_CLAIM = "tenant"
 ROLES_CLAIM = "roles"
