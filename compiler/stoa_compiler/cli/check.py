@@ -4,21 +4,23 @@ from pathlib import Path
 
 import click
 
-from stoa_compiler.cli.session import FINDINGS, jobs_option, show, source_argument
+from stoa_compiler.cli.session import FINDINGS, Outputs, jobs_option, report_options, source_argument
 
 
 @click.command("check")
 @source_argument
-@click.option("--format", "form", type=click.Choice(["text", "json", "gitlab"]), default="text", show_default=True)
+@report_options
 @jobs_option
-def command(source: Path, form: str, jobs: int) -> None:
+def command(source: Path, outputs: Outputs, jobs: int) -> None:
     """Every mistake in SOURCE, with its place and what to do. Exits 1 when one is an error.
 
-    Text goes to stderr, JSON and GitLab's Code Quality report to stdout.
+    In CI, one run gives the text in the log and the reports that the server shows:
+
+    \b
+        stoa check --report gitlab=gl-code-quality-report.json --report junit=junit.xml
     """
     from stoa_compiler.diagnostics import Report, Stop
     from stoa_compiler.pipeline import read, render
-    from stoa_compiler.reports import as_gitlab, as_json
 
     report = Report()
     checked = read(source, report, jobs)
@@ -28,15 +30,9 @@ def command(source: Path, form: str, jobs: int) -> None:
                 render(checked.graph, environment, report)
             except Stop:
                 continue
-    files = checked.source.files
-    if form == "json":
-        click.echo(as_json(report.sorted(), files), nl=False)
-    elif form == "gitlab":
-        click.echo(as_gitlab(report.sorted(), files), nl=False)
-    else:
-        show(report, files)
-        if not report.errors:
-            count = len(checked.source.placed)
-            click.echo(f"{count} document{'' if count == 1 else 's'}: no errors")
+    outputs.publish(report, checked.source.files)
+    if not outputs.on_stdout and not report.errors:
+        count = len(checked.source.placed)
+        click.echo(f"{count} document{'' if count == 1 else 's'}: no errors")
     if report.errors:
         raise SystemExit(FINDINGS)

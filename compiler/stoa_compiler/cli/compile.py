@@ -1,11 +1,21 @@
 """`stoa compile`: the bundle of one environment."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from stoa_compiler.cli.session import FINDINGS, OUTSIDE, WRONG_USE, fail, jobs_option, show, source_argument
+from stoa_compiler.cli.session import (
+    FINDINGS,
+    OUTSIDE,
+    WRONG_USE,
+    Outputs,
+    fail,
+    jobs_option,
+    report_options,
+    source_argument,
+)
 
 
 @click.command("compile")
@@ -14,12 +24,14 @@ from stoa_compiler.cli.session import FINDINGS, OUTSIDE, WRONG_USE, fail, jobs_o
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="The bundle's folder; replaced whole or not at all."
 )
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@report_options
 @jobs_option
-def command(source: Path, environment: str, out: Path, form: str, jobs: int) -> None:
+def command(source: Path, environment: str, out: Path, outputs: Outputs, jobs: int) -> None:
     """Compile SOURCE into the bundle of one environment.
 
     The same source gives the same bytes. With any error, nothing is written.
+
+    Findings go where `stoa check` puts them. With `--format json`, stdout has a summary where there is no error.
     """
     started = time.perf_counter()
     from stoa_compiler.diagnostics import Report, Stop
@@ -36,9 +48,10 @@ def command(source: Path, environment: str, out: Path, form: str, jobs: int) -> 
             fail(f"`{environment}` is no environment of the platform; declared: {', '.join(declared)}", WRONG_USE)
         bundle = render(checked.graph, environment, report)
     except Stop:
-        show(report, checked.source.files)
+        outputs.publish(report, checked.source.files)
         raise SystemExit(FINDINGS) from None
-    show(report, checked.source.files)
+    as_summary = outputs.on_stdout and outputs.form == "json"
+    (replace(outputs, form="text") if as_summary else outputs).publish(report, checked.source.files)
     try:
         changed = write(bundle.files, out)
     except NotABundle as refusal:
@@ -48,7 +61,7 @@ def command(source: Path, environment: str, out: Path, form: str, jobs: int) -> 
     tenants = checked.graph.tenants_in(environment)
     tools = sum(len(t.operations) for t in tenants)
     elapsed = round((time.perf_counter() - started) * 1000)
-    if form == "json":
+    if as_summary:
         import orjson
 
         summary = {
@@ -61,6 +74,7 @@ def command(source: Path, environment: str, out: Path, form: str, jobs: int) -> 
             "changed": changed,
         }
         click.echo(orjson.dumps(summary))
+    if outputs.on_stdout:
         return
     click.echo(
         f"{len(checked.source.placed)} documents, {len(tenants)} tenants, {tools} tools -> "

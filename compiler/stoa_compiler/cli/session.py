@@ -3,12 +3,14 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
-from stoa_compiler.diagnostics import Report, render
+from stoa_compiler.diagnostics import Report
 from stoa_compiler.source import SourceFile
 
 FINDINGS, WRONG_USE, OUTSIDE = 1, 2, 3
@@ -29,21 +31,89 @@ def jobs_option(command: Callable[..., None]) -> Callable[..., None]:
     )(command)
 
 
-def show(report: Report, files: Mapping[str, SourceFile]) -> None:
+def report_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options `--format`, `--output`, `--report` and `--limit`, which the command takes as one `outputs`."""
+
+    @wraps(command)
+    def with_outputs(
+        *, form: str, output: Path | None, report: tuple[tuple[str, Path], ...], limit: int, **rest: Any
+    ) -> None:
+        command(**rest, outputs=Outputs(form, output, report, limit))
+
+    for option in (
+        click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help=_LIMIT),
+        click.option("--report", type=FormatAndFile(), multiple=True, help=_REPORT),
+        click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help=_OUTPUT),
+        click.option("--format", "form", type=click.Choice(FORMS), default="text", show_default=True, help=_FORMAT),
+    ):
+        with_outputs = option(with_outputs)
+    return with_outputs
+
+
+FORMS = ("text", "json", "gitlab", "sarif", "junit", "markdown")
+_FORMAT = "Form of the findings. Text goes to stderr, every other form to stdout."
+_OUTPUT = "File for the form instead of stdout; stderr then has the text as well."
+_REPORT = "One more form into a file; may be given several times."
+_LIMIT = "Findings of one rule in one file that the text shows; 0 shows all."
+
+
+class FormatAndFile(click.ParamType[tuple[str, Path]]):
+    """`FORMAT=FILE`."""
+
+    name = "FORMAT=FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
+        """Format and path."""
+        form, equals, file = str(value).partition("=")
+        if not equals or not file or form not in FORMS:
+            self.fail(f"`{value}` is not FORMAT=FILE, where FORMAT is one of {', '.join(FORMS)}", param, ctx)
+        return form, Path(file)
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where the findings go, and in which forms."""
+
+    form: str = "text"
+    output: Path | None = None
+    reports: tuple[tuple[str, Path], ...] = ()
+    limit: int = 20
+
+    @property
+    def on_stdout(self) -> bool:
+        """Whether a machine reads stdout: nothing else may be printed there."""
+        return self.form != "text" and self.output is None
+
+    def publish(self, report: Report, files: Mapping[str, SourceFile]) -> None:
+        """Writes the findings, wherever they are wanted."""
+        found = report.sorted()
+        if self.on_stdout or self.output or self.reports:
+            from stoa_compiler.reports import FORMS as forms
+
+            pairs = [*self.reports, *([(self.form, self.output)] if self.output else [])]
+            for form, path in pairs:
+                try:
+                    path.write_bytes(forms[form](found, files))
+                except OSError as error:
+                    fail(f"the report `{path}` cannot be written: {error.strerror}", OUTSIDE)
+            if self.on_stdout:
+                click.echo(forms[self.form](found, files), nl=False)
+        if not self.on_stdout:
+            show(report, files, self.limit)
+
+
+def show(report: Report, files: Mapping[str, SourceFile], limit: int = 0) -> None:
     """The findings on stderr, as a person reads them, and their number."""
     found = report.sorted()
     if not found:
         return
-    click.echo(render(found, files, color=wants_color(sys.stderr)), err=True, nl=False)
-    errors = sum(d.rule.severity == "error" for d in found)
-    warnings = len(found) - errors
-    parts = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((errors, "error"), (warnings, "warning")) if n]
-    click.echo(f"\n{' and '.join(parts)}", err=True)
+    from stoa_compiler.reports.terminal import wants_color, width_of
+    from stoa_compiler.reports.text import counted, render
 
-
-def wants_color(stream: object) -> bool:
-    """Whether to colour: on a terminal, unless NO_COLOR is set (no-color.org)."""
-    return bool(getattr(stream, "isatty", lambda: False)()) and not os.environ.get("NO_COLOR")
+    color = wants_color(sys.stderr)
+    click.echo(render(found, files, color, width_of(sys.stderr), limit), err=True, nl=False, color=color)
+    example = next((d for d in found if d.rule.severity == "error"), found[0]).rule.code
+    click.echo(f"\n{counted(found)}; `stoa explain {example}` tells more", err=True)
 
 
 def fail(message: str, code: int = OUTSIDE) -> NoReturn:

@@ -1,0 +1,77 @@
+"""The format `sarif`: SARIF 2.1.0, which code scanning services and editors read."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from stoa_compiler import __version__
+from stoa_compiler.diagnostics import Diagnostic, Rule
+from stoa_compiler.reports.encoding import dumped, text
+from stoa_compiler.reports.fingerprints import fingerprints
+from stoa_compiler.reports.terminal import visible
+from stoa_compiler.source import SourceFile, Span
+
+_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+
+
+def as_sarif(diagnostics: Sequence[Diagnostic], files: Mapping[str, SourceFile]) -> bytes:
+    """The findings as one run, with the rules that they name."""
+    rules = sorted({d.rule.code: d.rule for d in diagnostics}.values(), key=lambda r: r.code)
+    indexes = {rule.code: number for number, rule in enumerate(rules)}
+    names = fingerprints(diagnostics, files)
+    run = {
+        "tool": {
+            "driver": {
+                "name": "stoa",
+                "version": __version__,
+                "semanticVersion": __version__,
+                "informationUri": "https://gostoa.dev",
+                "rules": [_rule(rule) for rule in rules],
+            }
+        },
+        "columnKind": "unicodeCodePoints",
+        "results": [_result(d, indexes[d.rule.code], name) for d, name in zip(diagnostics, names, strict=True)],
+    }
+    return dumped({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]})
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.code,
+        "shortDescription": {"text": rule.title},
+        "fullDescription": {"text": rule.why},
+        "help": {"text": rule.help},
+        "defaultConfiguration": {"level": rule.severity},
+    }
+
+
+def _result(d: Diagnostic, index: int, name: str) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "ruleId": d.rule.code,
+        "ruleIndex": index,
+        "level": d.rule.severity,
+        "message": {"text": visible(" ".join((f"{d.message}.", *_asides(d), d.help or d.rule.help)))},
+        "locations": [{"physicalLocation": _location(d.span)}],
+        "partialFingerprints": {"stoaFinding/v1": name},
+    }
+    related = [
+        {"id": number, "physicalLocation": _location(note.span), "message": {"text": visible(note.message)}}
+        for number, note in enumerate(d.notes, start=1)
+        if note.span is not None
+    ]
+    return {**result, "relatedLocations": related} if related else result
+
+
+def _asides(d: Diagnostic) -> list[str]:
+    """Notes without a place, as sentences."""
+    return [f"({note.message}.)" for note in d.notes if note.span is None]
+
+
+def _location(span: Span) -> dict[str, Any]:
+    path = text(span.file)
+    absolute = path.startswith("/")
+    artifact = {"uri": f"file://{quote(path)}"} if absolute else {"uri": quote(path), "uriBaseId": "%SRCROOT%"}
+    region = {"startLine": span.line, "startColumn": span.column}
+    if (span.line, span.column) != (span.end_line, span.end_column):
+        region |= {"endLine": span.end_line, "endColumn": span.end_column}
+    return {"artifactLocation": artifact, "region": region}
