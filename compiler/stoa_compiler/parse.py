@@ -371,8 +371,8 @@ class _Reader:
             return
         keys[-1] = (None, None, None)
         assert waiting is not None
-        children[waiting] = (start, end, node)
-        parent.data[waiting] = node.data
+        children.setdefault(waiting, (start, end, node))
+        parent.data.setdefault(waiting, node.data)
 
     def _refuse_key(self, node: _Node) -> None:
         shown = self.text[node.start.index : node.end.index].split("\n")[0].strip()[:40]

@@ -161,7 +161,7 @@ def _zones(graph: Graph, report: Report) -> None:
             report.add(ZONES, where, f"the zone `{zone}` is missing", help=advice)
         elif found.trust != trust:
             where = document.span(("spec", "zones", zone, "trust"))
-            report.add(ZONES, where, f"`{zone}` is `{found.trust}`, not `{trust}`")
+            report.add(ZONES, where, f"`{zone}` is `{found.trust}`, not `{trust}`", help=f"Write `trust: {trust}`.")
     for zone, zone_declared in spec.zones.items():
         for index, network in enumerate(zone_declared.cidrs):
             if not is_network(network):
