@@ -74,6 +74,8 @@ class OperationNode:
     concurrency: int | None
     examples: tuple[bundle.CallExample, ...]
     """As declared, else as the source gives them."""
+    answers: tuple[Any, ...]
+    """Answers that the source gives without a call, where no example has one."""
     origin: Origin
 
     @property

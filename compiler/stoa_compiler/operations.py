@@ -145,6 +145,10 @@ class Lowering:
             approval = demanded is not None and operation.side_effects in demanded.approval
         rule = operation.answer or spec.answer or defaults.answer
         title, description = self._words(operation, taken)
+        declared = tuple(
+            _example(e.name, e.input, e.output, "output" in e.model_fields_set) for e in operation.examples
+        )
+        examples = declared or taken.examples
         return OperationNode(
             name=name,
             tool_id=names.tool_id(self.tenant, self.contract.metadata.name, name),
@@ -160,8 +164,8 @@ class Lowering:
             rate=operation.limits.rate if operation.limits else defaults.operation_rate,
             concurrency=operation.limits.concurrency if operation.limits else None,
             origin=Origin(self.document, loc),
-            examples=tuple(bundle.CallExample(name=e.name, input=e.input, output=e.output) for e in operation.examples)
-            or taken.examples,
+            examples=examples,
+            answers=() if any("output" in e.model_fields_set for e in examples) else taken.answers[:1],
         )
 
     def _words(self, operation: Operation, taken: "_Taken") -> tuple[str, str]:
@@ -213,6 +217,7 @@ class Lowering:
             description="",
             deprecated=False,
             examples=(),
+            answers=(),
         )
 
     def _unknown_argument(self, argument: str, at: Span, properties: Mapping[str, Any]) -> None:
@@ -351,7 +356,7 @@ class Lowering:
             return None
         if self.description is None:
             return None
-        converted = openapi.convert(self.description, operation.from_)
+        converted = openapi.convert(self.description, operation.from_, self.contract.spec.source.binary)
         if isinstance(converted, openapi.Problem):
             known = list(self.description.operations)
             if operation.from_ not in known:
@@ -378,10 +383,8 @@ class Lowering:
             title=converted.title,
             description=converted.description,
             deprecated=converted.deprecated,
-            examples=tuple(
-                bundle.CallExample(name=e.name, input=dict(e.input), output=e.output if e.answered else None)
-                for e in converted.examples
-            ),
+            examples=tuple(_example(e.name, e.input, e.output, e.answered) for e in converted.examples),
+            answers=converted.answers,
         )
 
 
@@ -397,6 +400,14 @@ class _Taken:
     description: str
     deprecated: bool
     examples: tuple[bundle.CallExample, ...]
+    answers: tuple[Any, ...]
+
+
+def _example(name: str, arguments: Mapping[str, Any], output: Any, answered: bool) -> bundle.CallExample:
+    """The example; without an answer, it says nothing of one."""
+    if answered:
+        return bundle.CallExample(name=name, input=dict(arguments), output=output)
+    return bundle.CallExample(name=name, input=dict(arguments))
 
 
 _OWN_HEADERS = frozenset(

@@ -57,7 +57,7 @@ def shaped(tool: PreparedTool, reply: Reply, *, legacy: bool) -> Shaped:
         except ValueError:
             return Shaped(failure("The backend's answer is not sound JSON; it is withheld."), "refused", "answer-json")
         return _checked(tool, value, reply.body.decode(), legacy)
-    if reply.media_type.startswith("text/") or reply.media_type in ("application/xml", "application/yaml"):
+    if reply.media_type.startswith("text/") or reply.media_type.endswith(("/xml", "+xml", "/yaml", "+yaml")):
         text = _text(reply)
         return _checked(tool, text, text, legacy)
     return _binary(tool, reply)
@@ -86,7 +86,7 @@ def _covers(pattern: str, media_type: str) -> bool:
 
 
 def _is_json(media_type: str) -> bool:
-    return media_type == "application/json" or media_type.endswith("+json")
+    return media_type in ("application/json", "text/json") or media_type.endswith("+json")
 
 
 def _text(reply: Reply) -> str:

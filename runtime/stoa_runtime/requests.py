@@ -278,7 +278,7 @@ def _body(request: bundle.Request, fields: dict[str, Any], arguments: Mapping[st
     if essence == "application/x-www-form-urlencoded" and isinstance(value, Mapping):
         return body.media_type, _form(request, value).encode()
     if essence == "multipart/form-data" and isinstance(value, Mapping):
-        return _multipart(value)
+        return _multipart(request, value)
     if isinstance(value, str) and not _is_json(essence):
         return body.media_type, value.encode()
     return body.media_type, _scalar_json(value).encode()
@@ -305,15 +305,22 @@ def _form(request: bundle.Request, fields: Mapping[str, Any]) -> str:
     return "&".join(f"{name}={value}" for name, value in pairs)
 
 
-def _multipart(fields: Mapping[str, Any]) -> tuple[str, bytes]:
+def _multipart(request: bundle.Request, fields: Mapping[str, Any]) -> tuple[str, bytes]:
     """A multipart body (RFC 7578). The boundary comes from the content, so that no field can hold it by choice."""
     boundary = "stoa-" + hashlib.sha256(_scalar_json(dict(fields)).encode()).hexdigest()
-    lines: list[str] = []
+    places = {p.name: p for p in request.arguments.values() if p.in_ == "body"}
+    parts: list[bytes] = []
     for name, value in _pairs(fields):
         escaped = name.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")
+        file = places[name].file if name in places else None
         for item in value if isinstance(value, list) else [value]:
-            kind = "" if not isinstance(item, Mapping) else "Content-Type: application/json\r\n"
-            lines.append(
-                f'--{boundary}\r\nContent-Disposition: form-data; name="{escaped}"\r\n{kind}\r\n{_scalar(item)}\r\n'
-            )
-    return f"multipart/form-data; boundary={boundary}", ("".join(lines) + f"--{boundary}--\r\n").encode()
+            head = f'--{boundary}\r\nContent-Disposition: form-data; name="{escaped}"'
+            if file is not None:
+                # Servers take a part for a file by its having a file name.
+                head += f'; filename="{escaped}"\r\nContent-Type: {file}'
+                content = _decoded(name, item)
+            else:
+                head += "\r\nContent-Type: application/json" if isinstance(item, Mapping) else ""
+                content = _scalar(item).encode()
+            parts.append(f"{head}\r\n\r\n".encode() + content + b"\r\n")
+    return f"multipart/form-data; boundary={boundary}", b"".join(parts) + f"--{boundary}--\r\n".encode()

@@ -175,6 +175,8 @@ class Placement(Part):
     """Whether RFC 3986 reserved characters stay as they are (query only)."""
     content: str | None = None
     """Media type in which the value is written before it is placed: `application/json`."""
+    file: str | None = None
+    """The value is base64, or a list of such; its bytes are a file of this media type in a multipart body."""
 
 
 class Body(Part):
@@ -239,7 +241,7 @@ class CallExample(Part):
     input: dict[str, Any]
     """The arguments."""
     output: Any = None
-    """The backend's answer."""
+    """The backend's answer; absent where none is given, and a sample of the output schema stands for it."""
 
 
 class RateLimit(Part):
@@ -286,6 +288,8 @@ class Tool(Part):
     """What is done with the answer."""
     examples: list[CallExample]
     """Calls and their answers; mock backends answer from them."""
+    answers: list[Any] | None = None
+    """Answers without a call, where no example has one; mock backends answer from them."""
     digest: str
     """Digest of what agents see: name, title, description, schemas, annotations."""
 

@@ -7,7 +7,7 @@ operation without changing a call's meaning is left out, and noted in `Converted
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -48,6 +48,10 @@ MAX_EXAMPLES = 3
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 
+MULTIPART = "multipart/form-data"
+BYTES = "application/octet-stream"
+
+Binary = Literal["exclude", "base64"]
 Place = Literal["path", "query", "header", "cookie"]
 _DEFAULT_STYLE: Mapping[str, str] = {"path": "simple", "query": "form", "header": "simple", "cookie": "form"}
 _STYLES: Mapping[str, frozenset[str]] = {
@@ -71,6 +75,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _ARGUMENT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """What clients accept as a property's name at the root of an input schema."""
 _TEMPLATE = re.compile(r"\{([^{}]*)\}")
+_MEDIA = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*")
 
 
 @dataclass(slots=True)
@@ -89,16 +94,17 @@ class _Argument:
     final: str = ""
 
 
-def convert(description: Description, operation_id: str) -> Converted | Problem:
+def convert(description: Description, operation_id: str, binary: Binary = "exclude") -> Converted | Problem:
     """The operation as a tool needs it, or what keeps it out.
 
-    `operation_id` is an `operationId`, or `METHOD /path` for any operation.
+    `operation_id` is an `operationId`, or `METHOD /path` for any operation. With `binary` as `base64`, multipart
+    bodies and bytes are taken.
     """
     found = find(description, operation_id)
     if isinstance(found, Problem):
         return found
     try:
-        return _Conversion(description, found).convert()
+        return _Conversion(description, found, binary == "base64").convert()
     except Refused as refused:
         return refused.problem
 
@@ -123,9 +129,10 @@ def find(description: Description, operation_id: str) -> OperationRef | Problem:
 class _Conversion:
     """One operation on its way."""
 
-    def __init__(self, description: Description, ref: OperationRef) -> None:
+    def __init__(self, description: Description, ref: OperationRef, takes_bytes: bool) -> None:
         self.description = description
         self.ref = ref
+        self.takes_bytes = takes_bytes
         self.operation: Mapping[str, Any] = look_up(description.document, ref.pointer)
         self.problems: list[Problem] = []
         self.request = SchemaWriter(description, "request")
@@ -133,6 +140,7 @@ class _Conversion:
 
     def convert(self) -> Converted:
         ref = self.ref
+        self._servers()
         arguments = self._parameters()
         body, fields = self._body()
         arguments += fields
@@ -147,7 +155,7 @@ class _Conversion:
         self._name(arguments)
         whole = next((a for a in arguments if a.placement is None), None)
         if body is not None and whole is not None:
-            body = Body(media_type=body.media_type, argument=whole.final, base64=False, required=body.required)
+            body = body.model_copy(update={"argument": whole.final})
         input_schema = self._input_schema(arguments, body)
         output_schema, media_types, outputs = self._answer()
         placements = {a.final: a.placement for a in arguments if a.placement is not None}
@@ -172,6 +180,22 @@ class _Conversion:
             deprecated=ref.deprecated,
             problems=tuple(dict.fromkeys([*self.problems, *self.request.problems])),
         )
+
+    def _servers(self) -> None:
+        """Notes servers of its own: one contract has one backend."""
+        steps = self.ref.pointer.rpartition("/")[0]
+        item = look_up(self.description.document, steps)
+        everywhere = self.description.document.get("servers")
+        for holder, at in ((item, steps), (self.operation, self.ref.pointer)):
+            own = holder.get("servers")
+            if own and own != everywhere:
+                first = own[0].get("url") if isinstance(own, list) and isinstance(own[0], dict) else None
+                shown = f": `{one_line(first, 120)}`" if isinstance(first, str) else ""
+                self._note(
+                    f"{at}/servers",
+                    f"its own servers are ignored, calls go to the contract's backend{shown}",
+                    "Import what has another server as a contract of its own, with --backend.",
+                )
 
     # Texts
 
@@ -340,7 +364,13 @@ class _Conversion:
         media_type = JSON if essence in ("*/*", "application/*") else essence
         schema_node, schema_at = holder.get("schema", {}), f"{media_at}/schema"
         values = self._values(holder, media_at)
-        if _is_json(essence) or media_type in (JSON, FORM):
+        if self.takes_bytes and self._is_bytes(content[media], essence, media_at):
+            schema: Any = {"type": "string", "contentEncoding": "base64", "contentMediaType": media_type}
+            text = clean(node.get("description"), 500)
+            schema["description"] = f"{text}\n\nBytes, as base64." if text else "The bytes to send, as base64."
+            whole = _Argument("body", "body", schema, required, None)
+            return Body(media_type=media_type, base64=True, required=required), [whole]
+        if _is_json(essence) or media_type in (JSON, FORM, MULTIPART):
             plain = plain_object(self.description, schema_node, schema_at) if schema_node else None
             if plain is not None:
                 concealed = self.request.names(schema_node, schema_at).concealed
@@ -350,13 +380,18 @@ class _Conversion:
                 for name, parts in plain.properties.items():
                     if name in concealed or hidden_character(name):
                         continue
+                    file = self._file(parts, encoding.get(name)) if media_type == MULTIPART else None
                     written = [self.request.write(schema, place) for schema, place in parts]
                     schema = written[0] if len(written) == 1 else {"allOf": written}
-                    placement = (
-                        self._form_field(name, schema, encoding.get(name))
-                        if media_type == FORM
-                        else Placement(in_="body", name=name)
-                    )
+                    if file is not None:
+                        schema = _as_base64(schema, file)
+                        placement = Placement(in_="body", name=name, file=file)
+                    elif media_type == FORM:
+                        placement = self._form_field(name, schema, encoding.get(name))
+                    else:
+                        placement = Placement(in_="body", name=name)
+                        if media_type == MULTIPART and _may_be_object(schema):
+                            placement = Placement(in_="body", name=name, content=JSON)
                     fields.append(
                         _Argument(
                             name,
@@ -371,7 +406,7 @@ class _Conversion:
                     self._note(schema_at, f"`{one_line(name, 60)}` is required and not declared; any value is taken")
                     fields.append(_Argument(name, "body", {}, True, Placement(in_="body", name=name)))
                 return Body(media_type=media_type, required=required), fields
-        if media_type == FORM:
+        if media_type in (FORM, MULTIPART):
             raise Refused(
                 Problem(
                     schema_at,
@@ -407,13 +442,20 @@ class _Conversion:
             for media, essence in essences.items():
                 if wanted(essence) and not self._is_binary(content[media], f"{where}/content/{pointer(media)[1:]}"):
                     return media
+        if self.takes_bytes:
+            for media, essence in essences.items():
+                if essence == MULTIPART or ("*" not in essence and not essence.startswith("multipart/")):
+                    return media
         shown = ", ".join(f"`{one_line(m, 60)}`" for m in list(essences)[:4])
         kind = "a multipart body" if any("multipart" in e for e in essences.values()) else "a body that is not JSON"
         raise Refused(
             Problem(
                 f"{where}/content",
                 f"{kind} ({shown}) cannot be made of arguments",
-                "Leave the operation to other clients, or declare one at the backend that takes JSON.",
+                "Declare one at the backend that takes JSON, or a media type without `*`."
+                if self.takes_bytes
+                else "Import with --binary base64 (`source.binary: base64`) where agents shall send bytes, or declare "
+                "an operation at the backend that takes JSON.",
             )
         )
 
@@ -424,6 +466,31 @@ class _Conversion:
             return False
         schema, _ = follow(self.description, schema, f"{where}/schema")
         return isinstance(schema, dict) and schema.get("type") == "string" and schema.get("format") == "binary"
+
+    def _is_bytes(self, media: Any, essence: str, where: str) -> bool:
+        """Whether the body is one run of bytes: what is neither structured nor text."""
+        structured = _is_json(essence) or essence in ("*/*", "application/*", FORM) or essence.startswith("multipart/")
+        return not structured and (not essence.startswith("text/") or self._is_binary(media, where))
+
+    def _file(self, parts: Sequence[tuple[Any, str]], encoding: Any) -> str | None:
+        """The media type of a multipart field that holds bytes, or a list of such; None for any other field."""
+        for node, where in parts:
+            schema, at = follow(self.description, node, where)
+            if isinstance(schema, dict) and schema.get("type") == "array":
+                schema, _ = follow(self.description, schema.get("items"), f"{at}/items")
+            if not isinstance(schema, dict):
+                continue
+            declared = encoding.get("contentType") if isinstance(encoding, dict) else None
+            declared = declared if isinstance(declared, str) else schema.get("contentMediaType")
+            media = _essence(declared.partition(",")[0]) if isinstance(declared, str) else ""
+            # OpenAPI 3.1 says `{}` or a media type where 3.0 says `format: binary`.
+            untyped = "type" not in schema and not any(k in schema for k in ("properties", "allOf", "anyOf", "oneOf"))
+            encoded = "contentEncoding" in schema
+            if schema.get("format") == "binary" or (
+                not encoded and (("contentMediaType" in schema and schema.get("type", "string") == "string") or untyped)
+            ):
+                return media if _MEDIA.fullmatch(media) else BYTES
+        return None
 
     def _form_field(self, name: str, schema: Any, encoding: Any) -> Placement:
         """How a form's field is written (OpenAPI 3.1, 4.8.15.1)."""
@@ -529,6 +596,9 @@ class _Conversion:
             essence = _essence(media)
             essence = JSON if essence in ("*/*", "application/*") else essence
             media_types[essence] = None
+            if not _is_json(essence) and not _is_text(essence):
+                unknown = True  # Bytes have no form in a schema: they are given as they come.
+                continue
             if not _is_json(essence):
                 schema: Any = {"type": "string"}
             elif "schema" in holder:
@@ -571,11 +641,16 @@ class _Conversion:
             for media, essence in essences.items():
                 if wanted(essence) and not self._is_binary(content[media], f"{where}/content/{pointer(media)[1:]}"):
                     return media
+        if self.takes_bytes and (found := next((m for m, e in essences.items() if e != "text/event-stream"), None)):
+            return found
         shown = ", ".join(f"`{one_line(m, 60)}`" for m in list(essences)[:4])
         return Problem(
             f"{where}/content",
             f"the answer ({shown}) is neither JSON nor text",
-            "Leave the operation to other clients, or let the backend answer with JSON that holds a link.",
+            "Let the backend answer with JSON that holds a link."
+            if self.takes_bytes
+            else "Import with --binary base64 (`source.binary: base64`) where agents shall get bytes, or let the "
+            "backend answer with JSON that holds a link.",
         )
 
     # Examples
@@ -665,6 +740,22 @@ def _essence(media_type: str) -> str:
 def _is_json(media_type: str) -> bool:
     essence = _essence(media_type)
     return essence in (JSON, "text/json") or essence.endswith("+json")
+
+
+def _is_text(media_type: str) -> bool:
+    """Whether the runtime hands such an answer on as text."""
+    return media_type.startswith("text/") or media_type.endswith(("/xml", "+xml", "/yaml", "+yaml"))
+
+
+def _as_base64(schema: Any, media_type: str) -> Schema:
+    """The schema of a file: base64, or a list of such."""
+    told = {k: v for k, v in schema.items() if k in ("title", "description", "deprecated")}
+    text: Schema = {"type": "string", "contentEncoding": "base64", "contentMediaType": media_type}
+    if schema.get("type") == "array":
+        bounds = {k: v for k, v in schema.items() if k in ("minItems", "maxItems")}
+        return {**told, "type": "array", "items": text, **bounds}
+    said = "The file's bytes, as base64."
+    return {**told, **text, "description": f"{told['description']}\n\n{said}" if "description" in told else said}
 
 
 def _may_be_object(schema: Any) -> bool:

@@ -10,13 +10,13 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import jsonschema_rs
 import orjson
 
 from stoa_compiler.openapi.model import Description, Problem
+from stoa_compiler.openapi.patterns import portable
 from stoa_compiler.openapi.pointer import look_up
 from stoa_compiler.openapi.references import Refused, resolve
 from stoa_compiler.openapi.text import clean, one_line
@@ -30,7 +30,6 @@ MAX_DEFINITIONS = 64
 MAX_BYTES = 32_768
 """Bytes of one schema: about 8,000 tokens in an agent's context."""
 MAX_INLINE_DEPTH = 40
-MAX_PATTERN = 1000
 MAX_TEXT = 500
 """Characters of a description inside a schema."""
 MAX_EXAMPLE_BYTES = 500
@@ -41,6 +40,10 @@ _OPAQUE_BYTES = 120
 
 _CONCEALED: dict[Direction, str] = {"request": "readOnly", "answer": "writeOnly"}
 _TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
+_DATA = frozenset({"const", "default", "enum", "examples"})
+"""Keywords whose value is data."""
+_BY_NAME = frozenset({"dependentSchemas", "patternProperties", "properties"})
+"""Keywords whose value holds schemas by names of the author's choosing."""
 _FORMATS = frozenset(
     """
     date-time date time duration email idn-email hostname idn-hostname ipv4 ipv6 uri uri-reference iri iri-
@@ -52,6 +55,8 @@ _FORMATS = frozenset(
 )
 """JSON Schema 2020-12, 7.3, and the OpenAPI format registry."""
 _COMBINING = ("$ref", "allOf", "anyOf", "oneOf", "not", "const", "if")
+_TURNED = ("not", "if")
+"""Keywords below which a schema that takes more lets the whole take less."""
 _UNIONS = ("anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas")
 _ANNOTATIONS = ("title", "description", "default", "deprecated", "examples")
 _BESIDE_REFERENCE = frozenset({"title", "description", "default", "deprecated", "nullable", "x-nullable", "example"})
@@ -70,6 +75,8 @@ class Definition:
     references: tuple[Key, ...]
     bytes: int
     problems: tuple[Problem, ...]
+    loosened: bool
+    """Whether it takes values that the description refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,10 @@ class Names:
     required: frozenset[str] = frozenset()
 
 
+class _Loose(list[Any]):
+    """Arms of a `oneOf` of which some take more than the description says."""
+
+
 class SchemaWriter:
     """Converts schemas of one description and direction; remembers what they refer to and what was left out."""
 
@@ -91,6 +102,8 @@ class SchemaWriter:
         self.direction = direction
         self.references: dict[Key, None] = {}
         self.problems: list[Problem] = []
+        self.loosened = False
+        """Whether something is taken that the description refuses: what is left out of a schema widens it."""
         self._home = home
         self._at_home = home is not None
         """Whether the schema in hand is about the same value as `home`."""
@@ -105,11 +118,13 @@ class SchemaWriter:
             return node
         if not isinstance(node, dict):
             self._note(where, "the schema is not a mapping", "Write a JSON Schema.")
+            self.loosened = True
             return {}
         if depth > MAX_INLINE_DEPTH:
             self._note(
                 where, f"nested more than {MAX_INLINE_DEPTH} schemas deep; any value is taken there", "Flatten it."
             )
+            self.loosened = True
             return dict(_OPAQUE)
         outside = self._at_home
         if concealed is None:
@@ -128,6 +143,7 @@ class SchemaWriter:
                 node = {k: v for k, v in node.items() if k in self._beside}
             if self._at_home and self._leads_home({"$ref": ref}, where, strong_only=True):
                 self._note(f"{where}/$ref", "the reference is ignored: it leads back to itself", "Remove it.")
+                self.loosened = True
             else:
                 out["$ref"] = "#/$defs/" + self._reference(ref, where, concealed)
         for keyword, value in node.items():
@@ -139,9 +155,12 @@ class SchemaWriter:
                         f"`{keyword}` is ignored: an arm of it is made of the whole again",
                         "Let the arms be made of a schema that is not the union itself.",
                     )
+                    self.loosened = True
                     continue
                 write(self, out, keyword, value, node, where, concealed, depth)
         self._drop_lone_all_of(out)
+        if isinstance(out.get("oneOf"), _Loose):
+            _any_instead(out)
         types = out.get("type")
         if (types == "array" or (isinstance(types, list) and "array" in types)) and "items" not in out:
             out["items"] = {}
@@ -266,6 +285,7 @@ class SchemaWriter:
         self.problems.append(Problem(where, message, help))
 
     def _ignored(self, where: str, keyword: str, wanted: str) -> None:
+        self.loosened = True
         self._note(f"{where}/{keyword}", f"`{keyword}` is ignored: it is not {wanted}", f"Write {wanted}.")
 
     # One method a kind of keyword; `_KEYWORDS` below says which takes which.
@@ -286,6 +306,7 @@ class SchemaWriter:
         unique = {orjson.dumps(v, option=orjson.OPT_SORT_KEYS): v for v in value}
         shown = [v for v in unique.values() if not _has_hidden(v)]
         if len(shown) < len(unique):
+            self.loosened = True
             self._note(
                 f"{where}/enum", "a value with characters that cannot be seen is left out", "Delete the characters."
             )
@@ -333,10 +354,11 @@ class SchemaWriter:
             out[keyword] = True
 
     def _pattern(self, out: Schema, keyword: str, value: Any, node: Schema, where: str, *_: Any) -> None:
-        if isinstance(value, str) and matches_in_linear_time(value):
-            out[keyword] = value
+        pattern = portable(value) if isinstance(value, str) else None
+        if pattern is not None:
+            out[keyword] = pattern
         else:
-            self._ignored(where, keyword, "a regular expression that is matched in linear time")
+            self._ignored(where, keyword, "a regular expression that every client reads alike, in linear time")
 
     def _format(self, out: Schema, keyword: str, value: Any, node: Schema, where: str, *_: Any) -> None:
         if value in _FORMATS if isinstance(value, str) else False:
@@ -368,6 +390,7 @@ class SchemaWriter:
             self._ignored(where, keyword, "a list of names")
             return
         names = [n for n in dict.fromkeys(value) if n not in concealed and not hidden_character(n)]
+        self.loosened = self.loosened or len(names) < len(set(value))
         if names:
             out["required"] = names
 
@@ -381,8 +404,10 @@ class SchemaWriter:
         for name, schema in value.items():
             at = f"{where}/properties/{_step(name)}"
             if name in concealed:
+                self.loosened = True
                 continue
             if hidden_character(name):
+                self.loosened = True
                 self._note(at, "a property with characters that cannot be seen is left out", "Delete them.")
                 continue
             result[name] = self.write(schema, at, None, depth + 1)
@@ -397,10 +422,14 @@ class SchemaWriter:
         result = {}
         for pattern, schema in value.items():
             at = f"{where}/patternProperties/{_step(pattern)}"
-            if matches_in_linear_time(pattern):
-                result[pattern] = self.write(schema, at, None, depth + 1)
+            read_alike = portable(pattern)
+            if read_alike is not None:
+                result[read_alike] = self.write(schema, at, None, depth + 1)
             else:
-                self._note(at, "the pattern is ignored: it is not matched in linear time", "Write a plainer one.")
+                self._note(
+                    at, "the pattern is ignored: clients do not read it alike, in linear time", "Write a plainer one."
+                )
+                self.loosened = True
         if result:
             out[keyword] = result
             if len(result) < len(value):
@@ -410,7 +439,7 @@ class SchemaWriter:
         self, out: Schema, keyword: str, value: Any, node: Schema, where: str, concealed: frozenset[str], depth: int
     ) -> None:
         patterns = node.get("patternProperties")
-        if isinstance(patterns, dict) and not all(matches_in_linear_time(p) for p in patterns):
+        if isinstance(patterns, dict) and any(portable(p) is None for p in patterns):
             return  # What a dropped pattern allowed would be refused.
         self._one(out, keyword, value, node, where, concealed, depth)
 
@@ -421,7 +450,14 @@ class SchemaWriter:
         if not isinstance(value, (dict, bool)):
             self._ignored(where, keyword, "a schema")
             return
-        out[keyword] = self.write(value, f"{where}/{keyword}", part, depth + 1)
+        before, self.loosened = self.loosened, False
+        written = self.write(value, f"{where}/{keyword}", part, depth + 1)
+        if keyword in _TURNED and self.loosened:
+            # What takes more below `not` takes less as a whole.
+            self._note(f"{where}/{keyword}", f"`{keyword}` is ignored: part of it is left out", "Say it positively.")
+        else:
+            out[keyword] = written
+        self.loosened = self.loosened or before
 
     def _items(
         self, out: Schema, keyword: str, value: Any, node: Schema, where: str, concealed: frozenset[str], depth: int
@@ -441,7 +477,10 @@ class SchemaWriter:
             self._ignored(where, keyword, "a list of schemas")
             return
         part = None if keyword == "prefixItems" else concealed
-        out[keyword] = [self.write(v, f"{where}/{keyword}/{i}", part, depth + 1) for i, v in enumerate(value)]
+        before, self.loosened = self.loosened, False
+        arms = [self.write(v, f"{where}/{keyword}/{i}", part, depth + 1) for i, v in enumerate(value)]
+        out[keyword] = _Loose(arms) if keyword == "oneOf" and self.loosened else arms
+        self.loosened = self.loosened or before
 
     def _dependent_required(self, out: Schema, keyword: str, value: Any, node: Schema, where: str, *rest: Any) -> None:
         concealed: frozenset[str] = rest[0]
@@ -463,6 +502,7 @@ class SchemaWriter:
         }
 
     def _not_taken(self, out: Schema, keyword: str, value: Any, node: Schema, where: str, *_: Any) -> None:
+        self.loosened = True
         self._note(
             f"{where}/{keyword}", f"`{keyword}` is ignored: it is not taken", "Use `$ref` and `dependentRequired`."
         )
@@ -530,6 +570,15 @@ def _nullable(out: Schema) -> Schema:
     return result
 
 
+def _any_instead(schema: Schema) -> None:
+    """Lets `oneOf` be `anyOf`: arms that take more than the description says may take the same value twice."""
+    arms = list(schema.pop("oneOf"))
+    if "anyOf" in schema:
+        schema["allOf"] = [*schema.get("allOf", ()), {"anyOf": arms}]
+    else:
+        schema["anyOf"] = arms
+
+
 def _has_hidden(value: Any) -> bool:
     """Whether any text inside `value` holds a character that cannot be seen."""
     if isinstance(value, str):
@@ -541,18 +590,6 @@ def _has_hidden(value: Any) -> bool:
 
 def _step(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
-
-
-@lru_cache(maxsize=4096)
-def matches_in_linear_time(pattern: str) -> bool:
-    """Whether `pattern` compiles on an engine without backtracking (no look-around, no back-references)."""
-    if len(pattern) > MAX_PATTERN:
-        return False
-    try:
-        jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=jsonschema_rs.RegexOptions())
-    except jsonschema_rs.ValidationError:
-        return False
-    return True
 
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,80}")
@@ -580,7 +617,7 @@ def definition(description: Description, direction: Direction, key: Key) -> Defi
         schema = writer.write(node, at, not_required)
         name = definition_name(description, key)
         size = len(orjson.dumps(schema)) + len(name) + 4
-        known = Definition(name, schema, tuple(writer.references), size, tuple(writer.problems))
+        known = Definition(name, schema, tuple(writer.references), size, tuple(writer.problems), writer.loosened)
         description.targets[slot] = known
     return known
 
@@ -599,6 +636,7 @@ def assemble(
     seen = set(pending)
     used = len(orjson.dumps(root)) + _OPAQUE_BYTES * len(pending)
     taken, left_out = 0, []
+    loose: set[str] = set()
     while pending:
         key = pending.popleft()
         found = definition(description, direction, key)
@@ -607,10 +645,13 @@ def assemble(
         if taken >= MAX_DEFINITIONS or used + cost > MAX_BYTES:
             definitions[found.name] = dict(_OPAQUE)
             left_out.append(found.name)
+            loose.add(found.name)
             continue
         taken += 1
         used += cost
         definitions[found.name] = found.schema
+        if found.loosened:
+            loose.add(found.name)
         problems.extend(found.problems)
         seen.update(new)
         pending.extend(new)
@@ -626,9 +667,66 @@ def assemble(
                 "Declare the schema in the contract where agents need more than this.",
             )
         )
+    if loose:
+        loose = _reaching(loose, definitions)
+        root = _with_loose_arms(root, loose)
+        definitions = {name: _with_loose_arms(schema, loose) for name, schema in definitions.items()}
     if definitions:
         root["$defs"] = dict(sorted(definitions.items()))
     return root, problems
+
+
+def _reaching(names: set[str], definitions: Mapping[str, Any]) -> set[str]:
+    """`names`, and the definitions that lead to one of them."""
+    users: dict[str, list[str]] = {}
+    for name, schema in definitions.items():
+        for used in _referred(schema):
+            users.setdefault(used, []).append(name)
+    reached, pending = set(names), list(names)
+    while pending:
+        for user in users.get(pending.pop(), ()):
+            if user not in reached:
+                reached.add(user)
+                pending.append(user)
+    return reached
+
+
+def _referred(schema: Any) -> set[str]:
+    """Names of the definitions that `schema` refers to itself."""
+    found: set[str] = set()
+    pending = [schema]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            ref = node.get("$ref")
+            if isinstance(ref, str):
+                found.add(ref.removeprefix("#/$defs/"))
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)
+    return found
+
+
+def _with_loose_arms(schema: Any, loose: set[str]) -> Any:
+    """`schema` without a `oneOf`, `not` or `if` over what takes more than the description says."""
+    if isinstance(schema, list):
+        return [_with_loose_arms(item, loose) for item in schema]
+    if not isinstance(schema, dict) or not _referred(schema) & loose:
+        return schema
+    result = {
+        k: v
+        if k in _DATA
+        else {name: _with_loose_arms(inner, loose) for name, inner in v.items()}
+        if k in _BY_NAME and isinstance(v, dict)
+        else _with_loose_arms(v, loose)
+        for k, v in schema.items()
+    }
+    if isinstance(result.get("oneOf"), list) and _referred(result["oneOf"]) & loose:
+        _any_instead(result)
+    for keyword in _TURNED:
+        if isinstance(result.get(keyword), (dict, list)) and _referred(result[keyword]) & loose:
+            del result[keyword]
+    return result
 
 
 def _within_cap(root: Schema, problems: list[Problem]) -> Schema:

@@ -198,6 +198,7 @@ def _tool(contract: ContractNode, operation: OperationNode, factor: float) -> bu
         request=operation.request,
         answer=operation.answer,
         examples=list(operation.examples),
+        answers=list(operation.answers) or None,
         digest=bundle.sha256(bundle.canonical(seen)),
     )
 

@@ -41,6 +41,7 @@ _PATH_SAFE = "/!$&'()*+,;=:@%~"
 """RFC 3986, 3.3, and the escapes that the contract wrote itself."""
 _BODY_LIMIT = 10_000_000
 _MOST_ERRORS = 20
+_SOME_BYTES = b"\x00example"
 
 
 def mock_application(catalogs: Sequence[Catalog]) -> Starlette:
@@ -134,7 +135,10 @@ def _answer(endpoint: _Endpoint, received: Received) -> Response:
     ]
     if errors:
         return _problem(422, f"the request is not one that `{tool.id}` makes", errors)
-    if tool.output_schema is None or not tool.answer.media_types:
+    media_types = tool.answer.media_types
+    if media_types and tool.output_schema is None and not any(_is_text(media_type) for media_type in media_types):
+        return Response(_SOME_BYTES, media_type=media_types[0].replace("*", "octet-stream"))
+    if not media_types or (tool.output_schema is None and not tool.answers):
         return Response(status_code=204)
     try:
         return _content(tool, _output(tool, arguments))
@@ -155,13 +159,21 @@ def _with_empty(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _output(tool: Tool, arguments: dict[str, Any]) -> Any:
     """The output of the example for these arguments, else of the first that has one, else a sample."""
-    with_output = [example for example in tool.examples if example.output is not None]
+    with_output = [example for example in tool.examples if "output" in example.model_fields_set]
     for example in with_output:
         if _corresponds(tool, example, arguments):
             return example.output
     if with_output:
         return with_output[0].output
+    if tool.answers:
+        return tool.answers[0]
     return sample(tool.output_schema if tool.output_schema is not None else True)
+
+
+def _is_text(media_type: str) -> bool:
+    """Whether answers of the type are written from values; others are bytes."""
+    essence = media_type.partition(";")[0].strip().lower()
+    return essence.startswith(("text/", "*/", "application/*")) or essence.endswith(("json", "xml", "yaml"))
 
 
 def _corresponds(tool: Tool, example: CallExample, arguments: dict[str, Any]) -> bool:

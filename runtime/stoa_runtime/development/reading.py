@@ -99,7 +99,8 @@ def _body(tool: Tool, received: Received, schemas: "_Schemas") -> dict[str, Any]
     elif essence == "application/x-www-form-urlencoded":
         value = _form(received.body, schemas, schema, places)
     elif essence == "multipart/form-data":
-        value = _multipart(received.body, content_type, schemas, schema)
+        files = frozenset(place.name for _, place in places.values() if place.file is not None)
+        value = _multipart(received.body, content_type, schemas, schema, files)
     else:
         value = received.body.decode(errors="replace")
     if body.argument is not None:
@@ -135,8 +136,10 @@ def _form(
     return value
 
 
-def _multipart(body: bytes, content_type: str, schemas: "_Schemas", schema: Schema) -> dict[str, Any]:
-    """Fields of a multipart body (RFC 7578); those that come more than once are arrays."""
+def _multipart(
+    body: bytes, content_type: str, schemas: "_Schemas", schema: Schema, files: frozenset[str]
+) -> dict[str, Any]:
+    """Fields of a multipart body (RFC 7578), files as base64; those that come more than once are arrays."""
     match = re.search(r'boundary="?([^";]+)"?', content_type)
     if match is None:
         raise Unreadable("the multipart body has no boundary")
@@ -146,7 +149,11 @@ def _multipart(body: bytes, content_type: str, schemas: "_Schemas", schema: Sche
         name = re.search(rb'name="([^"]*)"', head)
         if not separator or name is None or not content.endswith(b"\r\n"):
             raise Unreadable("the multipart body is malformed")
-        fields.setdefault(unquote(name[1].decode()), []).append(content[:-2].decode(errors="replace"))
+        field, content = unquote(name[1].decode()), content[:-2]
+        if field in files and b"filename=" not in head:
+            raise Unreadable(f"the part {field} is no file", 422)
+        text = base64.b64encode(content).decode() if field in files else content.decode(errors="replace")
+        fields.setdefault(field, []).append(text)
     return {name: schemas.repeated(texts, schemas.property(schema, name)) for name, texts in fields.items()}
 
 

@@ -79,7 +79,7 @@ class HeaderAuth(Closed):
 
     type: Literal["header"]
     """How the credential is sent."""
-    header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
+    header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$", examples=["X-Api-Key"])]
     """The header's name."""
     secret: SecretRef
     """Where the key is kept."""
@@ -117,10 +117,20 @@ class Backend(Closed):
 class Source(Closed):
     """The OpenAPI description that the operations come from, kept in the repository."""
 
-    file: Annotated[str, Field(pattern=r"^sources/[a-z0-9][A-Za-z0-9._-]*\.(json|yaml|yml)$", max_length=200)]
+    file: Annotated[
+        str,
+        Field(
+            pattern=r"^sources/[a-z0-9][A-Za-z0-9._-]*\.(json|yaml|yml)$",
+            max_length=200,
+            examples=["sources/billing.yaml"],
+        ),
+    ]
     """Path from the tenant's folder, below `sources/`."""
     sha256: Sha256
     """Digest of the file's bytes; another file does not compile."""
+    binary: Literal["exclude", "base64"] = "exclude"
+    """`exclude`: operations with a multipart body, or with bytes that are no text, cannot be taken; `base64`: agents
+    give such bytes as base64, and get them so."""
 
 
 class Parameter(Closed):
@@ -161,13 +171,23 @@ class Operation(Closed):
 
     method: Method | None = None
     """HTTP method at the backend."""
-    path: Annotated[str, Field(pattern=r"^/[^\s?#]*$", max_length=512)] | None = None
+    path: Annotated[str, Field(pattern=r"^/[^\s?#]*$", max_length=512, examples=["/invoices/{invoice_id}"])] | None = (
+        None
+    )
     """Path at the backend below its base URL; `{name}` is filled by the argument of that name."""
-    from_: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(default=None, alias="from")
+    from_: Annotated[str, Field(min_length=1, max_length=256, examples=["getInvoice", "GET /invoices/{id}"])] | None = (
+        Field(default=None, alias="from")
+    )
     """The `operationId` in the source; method, path and schemas then come from there."""
-    summary: Title | None = None
+    summary: Annotated[Title, Field(examples=["Get one invoice"])] | None = None
     """One line: what it does. Taken from the source where left out."""
-    intent: Text | None = None
+    intent: (
+        Annotated[
+            Text,
+            Field(examples=["Use it when the invoice's number is known; to find one by customer, call list_invoices."]),
+        ]
+        | None
+    ) = None
     """When an agent should use it, and when not. Agents read this."""
     side_effects: SideEffects
     """What calling it may do."""

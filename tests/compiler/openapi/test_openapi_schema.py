@@ -318,6 +318,55 @@ def test_bytes_of_a_schema_are_bounded() -> None:
     assert jsonschema_rs.is_valid(inline.input_schema, {"v": {"p1": "x"}})
 
 
+@pytest.mark.parametrize(
+    "dropped",
+    [
+        {"type": "string", "pattern": "(?i)a"},
+        {"type": "object", "properties": {"id": {"type": "string", "readOnly": True}}, "required": ["id"]},
+        {"allOf": [{"$ref": "#/components/schemas/D"}]},
+    ],
+)
+def test_an_arm_that_was_widened_makes_the_choice_any_of(dropped: Any) -> None:
+    schemas = {"D": {"type": "string", "minLength": "x"}, "E": {"type": ["string", "object"]}}
+    choice = {"oneOf": [dropped, {"$ref": "#/components/schemas/E"}], "anyOf": [{"type": ["string", "object"]}]}
+    result = converted(choice, schemas, "3.1.0")
+    written = result.input_schema["properties"]["v"]
+    assert "oneOf" not in written
+    assert len(written["anyOf"]) == 1
+    assert len(written["allOf"][-1]["anyOf"]) == 2
+    accepts = jsonschema_rs.Draft202012Validator(result.input_schema)
+    assert accepts.is_valid({"v": "text"} if "object" not in str(dropped) else {"v": {}})
+
+
+def test_what_is_cut_below_a_choice_leaves_it_fulfillable() -> None:
+    schemas = {
+        "Big": {
+            "type": "object",
+            "properties": {f"p{i}": {"type": "string", "description": "x" * 400} for i in range(200)},
+        },
+        "Holder": {
+            "type": "object",
+            "properties": {"kind": {"const": "big"}, "oneOf": {"$ref": "#/components/schemas/Big"}},
+        },
+        "Other": {"type": "object", "properties": {"oneOf": {"type": "string"}}},
+    }
+    choice = {"oneOf": [{"$ref": "#/components/schemas/Holder"}, {"$ref": "#/components/schemas/Other"}]}
+    schema = converted(choice, schemas, "3.1.0").input_schema
+    assert schema["$defs"]["Big"] == {"description": TOO_LARGE}
+    assert set(schema["$defs"]["Holder"]["properties"]) == {"kind", "oneOf"}  # Names are not keywords.
+    assert list(schema["properties"]["v"]) == ["anyOf"]
+    assert jsonschema_rs.is_valid(schema, {"v": {"oneOf": "text"}})
+
+
+@pytest.mark.parametrize("keyword", ["not", "if"])
+def test_what_would_narrow_the_whole_is_left_out_with_what_it_rests_on(keyword: str) -> None:
+    cut = {"type": "object", "properties": {f"p{i}": {"description": "x" * 400} for i in range(200)}}
+    for inner in ({"type": "string", "pattern": "(?i)a"}, {"$ref": "#/components/schemas/Cut"}):
+        schema = argument({"title": "T", keyword: inner, "then": {"type": "string"}}, {"Cut": cut}, "3.1.0")
+        assert keyword not in schema
+        assert schema["title"] == "T"
+
+
 def test_deep_inline_schemas_are_cut() -> None:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(MAX_INLINE_DEPTH + 20):
