@@ -69,32 +69,66 @@ Title = Annotated[str, Field(pattern=r"^\S([^\n\t]*\S)?$", min_length=1, max_len
 """One line that a person reads."""
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 """A paragraph that a person or an agent reads."""
-Email = Annotated[str, Field(pattern=r"^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$", max_length=254)]
+Email = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$",
+        max_length=254,
+        examples=["team@example.com"],
+    ),
+]
 SemVer = Annotated[
     str,
     Field(
         pattern=r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$",
         max_length=64,
+        examples=["1.4.0"],
     ),
 ]
 """Semantic Versioning 2.0.0."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}(ms|s|m|h)$")]
+Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}(ms|s|m|h)$", examples=["500ms", "30s"])]
 """A length of time: `500ms`, `2s`, `5m`, `1h`."""
-Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$")]
+Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}/(second|minute|hour|day)$", examples=["60/minute"])]
 """So many calls in a span of time: `60/minute`."""
-Day = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")]
+Day = Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", examples=["2027-03-31"])]
 """A day in UTC, ISO 8601: `2027-03-31`."""
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=512)]
+Url = Annotated[
+    str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=512, examples=["https://api.example.com/v1"])
+]
 """An absolute http or https URL without user, query or fragment."""
-RedirectUri = Annotated[str, Field(min_length=1, max_length=512)]
-HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*$", max_length=253)]
+RedirectUri = Annotated[
+    str,
+    Field(
+        min_length=1, max_length=512, examples=["https://app.example.com/callback", "http://127.0.0.1:7777/callback"]
+    ),
+]
+HostPattern = Annotated[
+    str,
+    Field(
+        pattern=r"^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*$",
+        max_length=253,
+        examples=["api.example.com", "*.example.com"],
+    ),
+]
 """A host name, or `*.` and a host name for every name below it."""
-Cidr = Annotated[str, Field(pattern=r"^[0-9a-f.:]+/[0-9]{1,3}$", max_length=43)]
-SecretRef = Annotated[str, Field(pattern=r"^vault:[a-z0-9-]+(/[A-Za-z0-9._-]+)*#[A-Za-z0-9._-]+$", max_length=256)]
+Cidr = Annotated[str, Field(pattern=r"^[0-9a-f.:]+/[0-9]{1,3}$", max_length=43, examples=["10.20.0.0/16"])]
+SecretRef = Annotated[
+    str,
+    Field(
+        pattern=r"^vault:[a-z0-9-]+(/[A-Za-z0-9._-]+)*#[A-Za-z0-9._-]+$",
+        max_length=256,
+        examples=["vault:tenants/acme/billing#api-token"],
+    ),
+]
 """Where a secret is kept: `vault:<path>#<key>`. The secret itself never stands in a document."""
 ToolPattern = Annotated[
-    str, Field(pattern=r"^(\*|[a-z][a-z0-9-]*):(\*|[a-z][a-z0-9-]*):(\*|[a-z][a-z0-9_]*)$", max_length=128)
+    str,
+    Field(
+        pattern=r"^(\*|[a-z][a-z0-9-]*):(\*|[a-z][a-z0-9-]*):(\*|[a-z][a-z0-9_]*)$",
+        max_length=128,
+        examples=["acme:billing:get_invoice", "acme:billing:*"],
+    ),
 ]
 """A tool's canonical id, `tenant:contract:operation`, where `*` stands for one whole segment."""
 

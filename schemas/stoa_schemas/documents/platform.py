@@ -43,7 +43,9 @@ Policy = Literal[
 class Image(Closed):
     """The runtime's container image."""
 
-    repository: Annotated[str, Field(pattern=r"^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+$")]
+    repository: Annotated[
+        str, Field(pattern=r"^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+$", examples=["registry.acme.example/stoa/runtime"])
+    ]
     """Registry and name, without a tag."""
     tag: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
     """The version to run."""
@@ -207,7 +209,7 @@ class PlatformSpec(Closed):
 
     display_name: Title
     """The platform's name as people see it."""
-    domain: Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$", max_length=253)]
+    domain: Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$", max_length=253, examples=["acme.example"])]
     """Gateways and issuers of all but development environments must be at or below this DNS name."""
     environments: Annotated[dict[EnvironmentName, Environment], Field(min_length=1)]
     """Where the platform runs."""

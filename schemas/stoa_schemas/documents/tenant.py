@@ -21,7 +21,7 @@ class Quotas(Closed):
 class Secrets(Closed):
     """Where the tenant's secrets are kept."""
 
-    prefix: Annotated[str, Field(pattern=r"^[a-z0-9-]+(/[a-z0-9-]+)*$", max_length=128)]
+    prefix: Annotated[str, Field(pattern=r"^[a-z0-9-]+(/[a-z0-9-]+)*$", max_length=128, examples=["tenants/acme"])]
     """The path below which every secret reference of this tenant must lie; no two tenants' overlap."""
 
 
