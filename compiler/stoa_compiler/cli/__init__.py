@@ -1,8 +1,10 @@
 """The command line: `stoa`. Each command is imported when it is called, so that `--help` loads nothing heavy."""
 
+import gc
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 import click
 
@@ -13,7 +15,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compile": ("stoa_compiler.cli.compile:command", "The bundle of one environment."),
     "dev": ("stoa_compiler.cli.dev:command", "Compile and serve on this machine, with an issuer and mock backends."),
     "explain": ("stoa_compiler.cli.explain:command", "What a diagnostic means and how to mend it."),
+    "fmt": ("stoa_compiler.cli.fmt:command", "Every document in canonical layout."),
     "import": ("stoa_compiler.cli.importing:command", "Source documents from other descriptions."),
+    "init": ("stoa_compiler.cli.init:command", "A new source that compiles."),
+    "schemas": ("stoa_compiler.cli.schemas:command", "The JSON Schemas of documents, for editors."),
     "serve": ("stoa_compiler.cli.serve:command", "The runtime."),
     "verify": ("stoa_compiler.cli.verify:command", "Whether a bundle is whole."),
 }
@@ -44,6 +49,13 @@ class Commands(click.Group):
 
 def run() -> None:
     """Runs `stoa`. A mistake of ours ends in one line and exit code 3; its trace is there for who asks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # A terminal that knows less is no reason to stop.
+    # A command makes many values and ends: collecting cycles meanwhile doubles its time. Servers turn it on again.
+    gc.disable()
+    # What a document means must not depend on what else is installed; and looking for plugins costs 20 ms.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         main()
     except Exception as error:

@@ -5,6 +5,7 @@ serves the bundle that comes of it in this process. Mock backends are a process 
 """
 
 import asyncio
+import gc
 import signal
 import socket
 import subprocess
@@ -66,6 +67,7 @@ def command(
     folder = state / "bundle"
     try:
         write(bundle.files, folder)
+        gc.enable()
         asyncio.run(_serve(folder, state / "audit.jsonl", endpoints, ports, form))
     except (OSError, BundleError) as error:
         fail(str(error), OUTSIDE)

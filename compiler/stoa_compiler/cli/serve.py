@@ -1,5 +1,6 @@
 """`stoa serve`: the runtime."""
 
+import gc
 from pathlib import Path
 
 import click
@@ -45,6 +46,7 @@ def command(
     development: bool,
 ) -> None:
     """Serve BUNDLE over MCP at `/mcp`, every digest checked before the first request is taken."""
+    gc.enable()
     try:
         from importlib import import_module
 
