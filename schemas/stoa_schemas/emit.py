@@ -81,7 +81,7 @@ def _without_null(value: Any) -> Any:
     return {k: _without_null(v) for k, v in value.items() if v is not None} if isinstance(value, Mapping) else value
 
 
-def main(folder: Path) -> None:
+def write(folder: Path) -> None:
     """Writes every schema into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files():
@@ -89,4 +89,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    write(Path(sys.argv[1]))
