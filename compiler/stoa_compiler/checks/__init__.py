@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from stoa_compiler.checks import backends, consumers, contracts, people, platform, schemas, secrets, tenants
+from stoa_compiler.checks import backends, clients, consumers, contracts, people, platform, schemas, secrets, tenants
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.graph import Graph
 
@@ -14,6 +14,7 @@ CHECKS: tuple[Callable[[Graph, Report], None], ...] = (
     schemas.check,
     backends.check,
     consumers.check,
+    clients.check,
     secrets.check,
     tenants.check_grants,
 )
@@ -26,6 +27,7 @@ RULES = (
     *schemas.RULES,
     *backends.RULES,
     *consumers.RULES,
+    *clients.RULES,
     *secrets.RULES,
 )
 

@@ -9,9 +9,11 @@ import click
 
 if TYPE_CHECKING:
     from stoa_compiler.openapi.importer import Imported
-    from stoa_schemas.documents.platform import EnvironmentName
+    from stoa_schemas.documents.platform import ClientProfile, EnvironmentName
 
 FINDINGS, WRONG_USE, OUTSIDE = 1, 2, 3
+
+_DOES = {"refused": "refuses", "lost": "loses"}
 
 
 @click.command("openapi")
@@ -45,6 +47,20 @@ FINDINGS, WRONG_USE, OUTSIDE = 1, 2, 3
     type=click.Choice(["dev", "staging", "prod"]),
     help="Environments of the backend; the tenant's where left out.",
 )
+@click.option(
+    "--binary",
+    type=click.Choice(["exclude", "base64"]),
+    default="exclude",
+    show_default=True,
+    help="Whether operations with multipart bodies or bytes are left out, or agents give and get bytes as base64.",
+)
+@click.option(
+    "--client",
+    "clients",
+    multiple=True,
+    type=click.Choice(["claude", "openai", "openai-strict", "gemini"]),
+    help="Say what this client is known not to take.",
+)
 @click.option("--allow-host", is_flag=True, help="Add the backend's host to the platform's allowed hosts.")
 @click.option("--force", is_flag=True, help="Write over a contract of that name.")
 @click.option("--dry-run", is_flag=True, help="Write nothing.")
@@ -64,6 +80,8 @@ def import_openapi_command(
     classification: Literal["H", "VH", "VVH"],
     status: Literal["draft", "published", "deprecated"],
     environments: tuple["EnvironmentName", ...],
+    binary: Literal["exclude", "base64"],
+    clients: tuple["ClientProfile", ...],
     allow_host: bool,
     force: bool,
     dry_run: bool,
@@ -96,6 +114,8 @@ def import_openapi_command(
             owner=owner,
             classification=classification,
             status=status,
+            binary=binary,
+            clients=clients,
         )
     except DescriptionError as error:
         place = f":{error.line}:{error.column}" if error.line else ""
@@ -182,6 +202,9 @@ def _show(imported: "Imported", written: list[str], form: str, add_host: str | N
         return
     for line in table(imported):
         click.echo(line)
+    for row in imported.operations:
+        for concern in row.concerns:
+            click.echo(f"note: {concern.client} {_DOES[concern.effect]} of `{row.tool}`: {concern.message}", err=True)
     for problem in imported.problems:
         click.echo(f"note: {problem.pointer or '/'}: {problem.message}\n  help: {problem.help}", err=True)
     for path in written:
@@ -194,23 +217,28 @@ def _show(imported: "Imported", written: list[str], form: str, add_host: str | N
 
 
 def table(imported: "Imported") -> list[str]:
-    """The operations as a person reads them: each with its tool and side effects, or why it is left out."""
-    rows = [("OPERATION", "TOOL", "SIDE EFFECTS")]
+    """The operations as a person reads them: each with its tool, tokens and side effects, or why it is left out."""
+    from stoa_compiler import tokens
+
+    rows = [("OPERATION", "TOOL", "TOKENS", "SIDE EFFECTS")]
     for row in imported.operations:
         shown = row.operation if row.operation.startswith(row.method + " ") else f"{row.operation} ({row.method})"
         if row.state == "in":
-            rows.append((_cut(shown), row.tool or "", row.side_effects or ""))
+            rows.append((_cut(shown), row.tool or "", f"{row.tokens:,}", row.side_effects or ""))
         elif row.state == "left out":
-            rows.append((_cut(shown), "-", f"left out: {row.reason}"))
+            rows.append((_cut(shown), "-", "-", f"left out: {row.reason}"))
         else:
-            rows.append((_cut(shown), "-", "not selected" + (f" [{', '.join(row.tags)}]" if row.tags else "")))
-    widths = [max(len(r[i]) for r in rows) for i in (0, 1)]
-    lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]
+            rows.append((_cut(shown), "-", "-", "not selected" + (f" [{', '.join(row.tags)}]" if row.tags else "")))
+    widths = [max(len(r[i]) for r in rows) for i in (0, 1, 2)]
+    lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in rows]
     states = [r.state for r in imported.operations]
     counted = ", ".join(f"{states.count(s)} {s}" for s in ("in", "left out", "not selected") if states.count(s))
     notes = sum(len(r.notes) for r in imported.operations if r.state == "in")
+    weight = tokens.shown(r.tokens for r in imported.operations if r.tokens is not None)
     lines.append(
-        f"{len(states)} operations: {counted or 'none'}" + (f"; {notes} notes (--format json)" if notes else "")
+        f"{len(states)} operations: {counted or 'none'}"
+        + (f"; {weight} tokens" if "in" in states else "")
+        + (f"; {notes} notes (--format json)" if notes else "")
     )
     return lines
 
@@ -229,6 +257,7 @@ def _as_json(imported: "Imported", written: list[str], add_host: str | None) -> 
         "backend": imported.backend_url,
         "allowHost": None if add_host is None else {"host": imported.host, "tenants": [add_host]},
         "written": written,
+        "tokens": sum(row.tokens or 0 for row in imported.operations),
         "operations": [
             {
                 "operation": row.operation,
@@ -239,8 +268,10 @@ def _as_json(imported: "Imported", written: list[str], add_host: str | None) -> 
                 "name": row.name,
                 "tool": row.tool,
                 "sideEffects": row.side_effects,
+                "tokens": row.tokens,
                 "reason": row.reason or None,
                 "notes": [problem(p) for p in row.notes],
+                "clients": [{"client": c.client, "effect": c.effect, "message": c.message} for c in row.concerns],
             }
             for row in imported.operations
         ],

@@ -16,17 +16,19 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from stoa_compiler import tokens
 from stoa_compiler.diagnostics import Report
-from stoa_compiler.openapi.convert import convert
+from stoa_compiler.openapi.convert import Binary, convert
 from stoa_compiler.openapi.model import Converted, Description, OperationRef, Problem
 from stoa_compiler.openapi.read import read
 from stoa_compiler.openapi.text import one_line, words
 from stoa_compiler.parse import parse_file
+from stoa_compiler.portability import Concern, concerns
 from stoa_compiler.source import Document, SourceFile, SpanTree
 from stoa_schemas import names
 from stoa_schemas.base import API_VERSION
 from stoa_schemas.documents.access import SideEffects
-from stoa_schemas.documents.platform import ClassificationName, EnvironmentName
+from stoa_schemas.documents.platform import ClassificationName, ClientProfile, EnvironmentName
 
 MIN_NAME = 12
 """Characters that an operation's name needs at the least, to be told from others."""
@@ -68,8 +70,8 @@ class Selection:
             return False
         return (
             (not self.tags or any(t in self.tags for t in ref.tags))
-            and (not self.operations or any(fnmatchcase(i, o) for o in self.operations for i in _ids(ref)))
-            and (not self.paths or any(fnmatchcase(ref.path, p) for p in self.paths))
+            and (not self.operations or any(_fits(i, o) for o in self.operations for i in _ids(ref)))
+            and (not self.paths or any(_fits(ref.path, p) for p in self.paths))
             and (not self.methods or ref.method in {m.upper() for m in self.methods})
         )
 
@@ -93,6 +95,10 @@ class Row:
     """Why it is left out."""
     notes: tuple[Problem, ...]
     """What was left out of it."""
+    tokens: int | None
+    """About how many tokens of a model's context it takes."""
+    concerns: tuple[Concern, ...]
+    """What the clients asked about are known not to take of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,8 @@ def import_openapi(
     owner: str,
     classification: ClassificationName = "H",
     status: Status = "published",
+    binary: Binary = "exclude",
+    clients: Sequence[ClientProfile] = (),
 ) -> Imported:
     """The contract `name` of `tenant` with the selected operations of the description in `content`.
 
@@ -130,9 +138,9 @@ def import_openapi(
     _check_names(tenant, name)
     description = read(content, filename)
     problems = list(description.problems)
-    rows, taken = _rows(description, tenant, name, selection, problems)
+    rows, taken = _rows(description, tenant, name, selection, binary, clients, problems)
     for pattern in selection.operations:
-        if not any(fnmatchcase(i, pattern) for o in description.operations.values() for i in _ids(o)):
+        if not any(_fits(i, pattern) for o in description.operations.values() for i in _ids(o)):
             problems.append(
                 Problem("/paths", f"no operation is called `{one_line(pattern, 80)}`", "Name one of the table's.")
             )
@@ -146,7 +154,7 @@ def import_openapi(
     if taken:
         source = f"sources/{name}.{'json' if PurePosixPath(filename).suffix == '.json' else 'yaml'}"
         document = _contract(
-            description, tenant, name, source, content, taken, url, environments, owner, classification, status
+            description, tenant, name, source, content, taken, url, environments, owner, classification, status, binary
         )
         files[f"{tenant}/contracts/{name}.yaml"] = _written(document, filename)
         files[f"{tenant}/{source}"] = content
@@ -278,6 +286,11 @@ def _ids(ref: OperationRef) -> tuple[str, ...]:
     return tuple(dict.fromkeys(i for i in (ref.id, ref.declared_id, f"{ref.method} {ref.path}") if i))
 
 
+def _fits(value: str, pattern: str) -> bool:
+    """Whether `pattern` is about `value`; of the signs that file names know, `*` alone means something."""
+    return fnmatchcase(value, re.sub(r"[\[?]", r"[\g<0>]", pattern))
+
+
 def _check_names(tenant: str, name: str) -> None:
     for what, value in (("tenant", tenant), ("contract", name)):
         if not names.is_id(value):
@@ -299,7 +312,13 @@ def _budget(tenant: str, name: str) -> int:
 
 
 def _rows(
-    description: Description, tenant: str, name: str, selection: Selection, problems: list[Problem]
+    description: Description,
+    tenant: str,
+    name: str,
+    selection: Selection,
+    binary: Binary,
+    clients: Sequence[ClientProfile],
+    problems: list[Problem],
 ) -> tuple[list[Row], list[tuple[str, Converted]]]:
     wanted_names = operation_names(description, _budget(tenant, name))
     rows: list[Row] = []
@@ -307,15 +326,15 @@ def _rows(
     for operation_id, ref in description.operations.items():
         facts = (operation_id, ref.method, ref.path, ref.tags)
         if not selection.takes(ref):
-            rows.append(Row(*facts, "not selected", None, None, None, "", ()))
+            rows.append(Row(*facts, "not selected", None, None, None, "", (), None, ()))
             continue
         converted: Converted | Problem
         if len(operation_id) > 256:
             converted = Problem(ref.pointer, "its id has more than 256 characters", "Give it an `operationId`.")
         else:
-            converted = convert(description, operation_id)
+            converted = convert(description, operation_id, binary)
         if isinstance(converted, Problem):
-            rows.append(Row(*facts, "left out", None, None, None, converted.message, (converted,)))
+            rows.append(Row(*facts, "left out", None, None, None, converted.message, (converted,), None, ()))
             continue
         operation, shared = wanted_names[operation_id]
         if shared:
@@ -328,7 +347,9 @@ def _rows(
             )
         wire = names.wire_name(tenant, name, operation)
         assert wire is not None
-        rows.append(Row(*facts, "in", operation, wire, converted.side_effects, "", converted.problems))
+        weight = tokens.estimate(wire, converted.description, converted.input_schema)
+        untaken = tuple(concerns(converted.input_schema, clients))
+        rows.append(Row(*facts, "in", operation, wire, converted.side_effects, "", converted.problems, weight, untaken))
         taken.append((operation, converted))
     return rows, taken
 
@@ -424,6 +445,7 @@ def _contract(
     owner: str,
     classification: ClassificationName,
     status: Status,
+    binary: Binary,
 ) -> dict[str, Any]:
     spec: dict[str, Any] = {"displayName": one_line(description.title, 80)}
     if description.summary:
@@ -434,7 +456,11 @@ def _contract(
         "status": status,
         "owner": owner,
         "backend": {"urls": dict.fromkeys(environments, url)},
-        "source": {"file": source, "sha256": hashlib.sha256(content).hexdigest()},
+        "source": {
+            "file": source,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            **({"binary": binary} if binary != "exclude" else {}),
+        },
         # Backends are seldom as strict as their descriptions: an answer that differs is noted, not refused.
         "answer": {"check": "report"},
         "operations": {

@@ -25,6 +25,8 @@ EnvironmentName = Literal["dev", "staging", "prod"]
 ClassificationName = Literal["H", "VH", "VVH"]
 ZoneName = Literal["external", "dmz", "internal"]
 TargetName = Literal["mcp", "keycloak", "helm"]
+ClientProfile = Literal["claude", "openai", "openai-strict", "gemini"]
+"""Families of agents' clients, by the API behind them."""
 
 Policy = Literal[
     "backend-auth",
@@ -204,6 +206,17 @@ class Defaults(Closed):
     """How long an approval can be used."""
 
 
+class Agents(Closed):
+    """What agents and their clients can take. Tools beyond it compile, with a warning."""
+
+    clients: list[ClientProfile] = []
+    """Clients that every tool is checked for: what they are known to refuse or to pass over is a warning."""
+    tool_tokens: Annotated[int, Field(ge=50, le=1_000_000)] = 8_000
+    """Tokens of a model's context that one tool may take, by estimate."""
+    catalog_tokens: Annotated[int, Field(ge=50, le=10_000_000)] = 100_000
+    """Tokens of a model's context that all tools of a tenant may take, by estimate."""
+
+
 class PlatformSpec(Closed):
     """What holds for every tenant."""
 
@@ -235,6 +248,8 @@ class PlatformSpec(Closed):
     """How people and applications sign in."""
     defaults: Defaults = Defaults()
     """What holds where a contract says nothing."""
+    agents: Agents = Agents()
+    """What agents and their clients can take."""
 
 
 class Platform(Closed):

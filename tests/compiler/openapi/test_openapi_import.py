@@ -344,7 +344,7 @@ def test_command_writes_contract_and_copy(source: Path) -> None:
     assert "owner: team@acme.example" in text
     assert "staging" not in text
     lines = result.stdout.splitlines()
-    assert lines[1].split() == ["listPets", "(GET)", "acme_pets_list_pets", "read"]
+    assert lines[1].split() == ["listPets", "(GET)", "acme_pets_list_pets", "34", "read"]
     assert "left out: a multipart body" in lines[4]
     assert lines[5].startswith("4 operations: 3 in, 1 left out")
     assert "- host: pets.example.com" in result.stdout
