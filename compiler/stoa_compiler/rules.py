@@ -4,16 +4,15 @@ from stoa_compiler import checks, link, load, operations, parse, validate
 from stoa_compiler.diagnostics import Rule
 from stoa_compiler.targets import TARGETS
 
-RULES: dict[str, Rule] = {
-    rule.code: rule
-    for rules in (
-        load.RULES,
-        parse.RULES,
-        validate.RULES,
-        link.RULES,
-        operations.RULES,
-        checks.RULES,
-        *(t.rules for t in TARGETS),
-    )
-    for rule in rules
-}
+DECLARED: tuple[Rule, ...] = (
+    *load.RULES,
+    *parse.RULES,
+    *validate.RULES,
+    *link.RULES,
+    *operations.RULES,
+    *checks.RULES,
+    *(rule for target in TARGETS for rule in target.rules),
+)
+"""Every rule as its module declares it."""
+
+RULES: dict[str, Rule] = {rule.code: rule for rule in DECLARED}

@@ -196,11 +196,17 @@ class _Page:
         return f"{_ELLIPSIS if left else ''}{middle}{_ELLIPSIS if left + room < total else ''}", left
 
     def _can_be_marked(self, span: Span, private: bool) -> bool:
-        """Whether the stretch has an extent and may be shown: of several private lines, none is."""
+        """Whether the stretch has an extent, is not the whole file, and may be shown: of private lines, only one is."""
         several = span.end_line > span.line
         if (span.line, span.column) == (span.end_line, span.end_column) or (private and several):
             return False
-        return span.file in self.files and source_line(span.file, span.line, self.files) != ""
+        if span.file not in self.files or not source_line(span.file, span.line, self.files):
+            return False
+        return not (several and span.line == 1 and span.column == 1 and self._ends(span))
+
+    def _ends(self, span: Span) -> bool:
+        """Whether nothing comes after the stretch."""
+        return not any(line.strip() for line in self.files[span.file].lines[span.end_line :])
 
     def rule(self, text: str) -> str:
         """What separates source from numbers."""

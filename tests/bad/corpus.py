@@ -1,0 +1,344 @@
+"""The corpus: sources and artifacts that each break one rule, and the examples that `stoa explain` shows of them."""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
+from unittest import mock
+
+import yaml
+
+from stoa_compiler.diagnostics import Diagnostic, Report, Stop
+from stoa_compiler.examples import Example, Excerpt
+from stoa_compiler.load import MAX_DOCUMENT_BYTES
+from stoa_compiler.pipeline import Checked, read, targets_of
+from stoa_compiler.pipeline import render as render_bundle
+from stoa_compiler.reports import render
+from stoa_compiler.rules import RULES
+from stoa_compiler.target import Artifact
+
+HERE = Path(__file__).parent
+BASE = HERE / "base"
+CASES = sorted(p.parent for p in HERE.glob("STOA*/in"))
+DAMAGES = sorted(p.parent for p in HERE.glob("STOA*/damage.yaml"))
+
+Found = tuple[list[Diagnostic], Checked]
+
+
+def source_of(case: Path, folder: Path) -> Path:
+    """The case's source: `base` with the case's files laid over it, as `folder/tenants`."""
+    source = folder / "tenants"
+    shutil.copytree(BASE, source)
+    shutil.copytree(case / "in", source, dirs_exist_ok=True)
+    for mark in sorted(source.rglob("*.REMOVE")):
+        gone = mark.with_name(mark.name.removesuffix(".REMOVE"))
+        mark.unlink()
+        if gone.is_dir():
+            shutil.rmtree(gone)
+        else:
+            gone.unlink()
+    return source
+
+
+def found_in(source: Path) -> Found:
+    """What `stoa check` finds."""
+    report = Report()
+    checked = read(source, report)
+    if checked.graph is not None and not report.errors:
+        for environment in checked.graph.platform.spec.environments:
+            try:
+                render_bundle(checked.graph, environment, report)
+            except Stop:
+                continue
+    return report.sorted(), checked
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A change to an artifact of `base`, as a mistake of the compiler would make it."""
+
+    file: str
+    find: str
+    """A regular expression."""
+    put: str
+    times: int = 1
+
+    def done_to(self, text: str) -> str:
+        """The artifact's text, changed once."""
+        changed, count = re.subn(self.find, lambda _: self.put * self.times, text, count=1)
+        assert count == 1, f"{self.find!r} is not in {self.file}"
+        return changed
+
+
+def damage_of(case: Path) -> Damage:
+    """The case's damage."""
+    return Damage(**yaml.safe_load((case / "damage.yaml").read_text(encoding="utf-8")))
+
+
+def emitted(checked: Checked, damage: Damage | None, report: Report) -> dict[str, Artifact]:
+    """The production bundle, one artifact damaged before its target verifies it."""
+    assert checked.graph is not None
+    files: dict[str, Artifact] = {}
+    for target in targets_of(checked.graph, "prod"):
+        carried = {p: a for p, a in files.items() if p.split("/")[0] in target.carries}
+        own = {a.path: a for a in target.emit(checked.graph, "prod", carried)}
+        files.update(own)
+        if damage and damage.file in own:
+            content = damage.done_to(own[damage.file].content.decode()).encode()
+            own[damage.file] = Artifact(damage.file, own[damage.file].media_type, content, ())
+        target.verify(checked.graph, "prod", {**carried, **own}, report)
+    return files
+
+
+def found_after(damage: Damage, source: Path) -> Found:
+    """What `verify` finds when the compiler errs."""
+    report = Report()
+    checked = read(source, report)
+    emitted(checked, damage, report)
+    return report.sorted(), checked
+
+
+def text_of(found: Found) -> str:
+    """The report that an author sees."""
+    diagnostics, checked = found
+    return render(diagnostics, checked.source.files)
+
+
+# Examples
+
+
+PREFERRED = {
+    "STOA002": "yml",
+    "STOA005": "capitals",
+    "STOA101": "missing-colon",
+    "STOA102": "latin-1",
+    "STOA105": "anchor",
+    "STOA110": "past-64-bits",
+    "STOA201": "misspelt",
+    "STOA202": "missing",
+    "STOA203": "norway",
+    "STOA204": "method",
+    "STOA205": "rate",
+    "STOA301": "plan",
+}
+"""Cases that say more than the shortest one."""
+
+
+def link(source: Path) -> str:
+    """A plan that is a symbolic link; the line in which a listing shows it."""
+    path = source / "acme/plans/basic.yaml"
+    path.unlink()
+    path.symlink_to("../../shared.yaml")
+    return "acme/plans/basic.yaml -> ../../shared.yaml"
+
+
+def oversize(source: Path) -> str:
+    """A plan that is larger than a document may be."""
+    path = source / "acme/plans/basic.yaml"
+    path.write_bytes(path.read_bytes() + b"#" * MAX_DOCUMENT_BYTES)
+    return f"acme/plans/basic.yaml   {path.stat().st_size:,} bytes"
+
+
+def unreadable(source: Path) -> str:
+    """A plan that nobody may read."""
+    (source / "acme/plans/basic.yaml").chmod(0)
+    return "acme/plans/basic.yaml   mode 000"
+
+
+MADE: dict[str, Callable[[Path], str]] = {"STOA003": link, "STOA004": oversize, "STOA008": unreadable}
+"""Cases that are no files to commit."""
+
+
+def examples() -> dict[str, Example]:
+    """An example for every rule that has a case, by code."""
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        work = Path()
+        shutil.copytree(BASE, work / "base")
+        _, base = found_in(work / "base")
+        good = {p: a.content.decode() for p, a in emitted(base, None, Report()).items()}
+        made = {}
+        for code in sorted(RULES):
+            shutil.rmtree(work / "tenants", ignore_errors=True)
+            if code in MADE:
+                made[code] = _example_made(code, work)
+            elif case := best_case(code):
+                made[code] = _example_of(case, work, good)
+        return made
+
+
+def best_case(code: str) -> Path | None:
+    """The preferred case of a rule, else the one that takes fewest words: fewest findings, then the least change."""
+    cases = [c for c in (*CASES, *DAMAGES) if c.name.split("-")[0] == code]
+    return min(cases, key=_wordiness, default=None)
+
+
+def _wordiness(case: Path) -> tuple[bool, int, int, int, str]:
+    preferred = case.name.partition("-")[2] != PREFERRED.get(case.name.split("-")[0])
+    report = (case / "report.txt").read_text(encoding="utf-8")
+    changed = [p for p in (case / "in").rglob("*") if p.is_file()]
+    change = sum(_distance(p, BASE / p.relative_to(case / "in")) for p in changed)
+    return preferred, report.count("[STOA"), len(changed), change, case.name
+
+
+def _distance(one: Path, other: Path) -> int:
+    """How many lines one file has that the other lacks, either way."""
+    lines = [p.read_bytes().splitlines() if p.is_file() else [] for p in (one, other)]
+    blocks = SequenceMatcher(None, *lines, autojunk=False).get_matching_blocks()
+    return len(lines[0]) + len(lines[1]) - 2 * sum(b.size for b in blocks)
+
+
+def _example_made(code: str, work: Path) -> Example:
+    """An example that only a listing can show."""
+    source = Path(shutil.copytree(BASE, work / "tenants"))
+    line = MADE[code](source)
+    refusal = PermissionError(13, "Permission denied")
+    real = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        """Refuses what the mode forbids, also where tests run as root."""
+        if not path.stat().st_mode & 0o400:
+            raise refusal
+        return real(path)
+
+    with mock.patch.object(Path, "read_bytes", read_bytes):
+        found = found_in(source)
+    good = line.split(" ")[0]
+    return Example((Excerpt(None, line + "\n"),), (Excerpt(None, good + "\n"),), _report(code, found))
+
+
+def _example_of(case: Path, work: Path, good: dict[str, str]) -> Example:
+    code = case.name.split("-")[0]
+    if case in DAMAGES:
+        damage = damage_of(case)
+        found = found_after(damage, Path(shutil.copytree(BASE, work / "tenants")))
+        before, after = good[damage.file], damage.done_to(good[damage.file])
+        bad_excerpt, good_excerpt = excerpts(damage.file, readable(after), readable(before), ())
+        return Example((bad_excerpt,), (good_excerpt,), _report(code, found))
+    source = source_of(case, work)
+    found = found_in(source)
+    first = next(d for d in found[0] if d.rule.code == code)
+    changed = {p.relative_to(case / "in").as_posix() for p in (case / "in").rglob("*") if p.is_file()}
+    place = Path(first.span.file).relative_to(source).as_posix() if first.span.file != "tenants" else ""
+    at_the_file = (first.span.line, first.span.column) == (first.span.end_line, first.span.end_column)
+    if at_the_file and not any((BASE / c).is_file() for c in changed):
+        folders = {c.removesuffix(".REMOVE").rpartition("/")[0].split("/")[0] for c in changed}
+        bad_listing, good_listing = ("".join(listing(s, folders)) for s in (source, BASE))
+        return Example((Excerpt(None, bad_listing),), (Excerpt(None, good_listing),), _report(code, found))
+    marked = [*range(first.span.line, first.span.end_line + 1)]
+    marked += [n.span.line for n in first.notes if n.span and n.span.file == first.span.file]
+    shown = sorted(changed | ({place} if (source / place).is_file() else set()), key=lambda p: p != place)
+    pairs = [
+        excerpts(
+            path,
+            _text(source / path),
+            _text(BASE / path),
+            marked if path == place else (),
+        )
+        for path in shown
+    ]
+    return Example(
+        tuple(bad for bad, _ in pairs if bad.text), tuple(good for _, good in pairs if good.text), _report(code, found)
+    )
+
+
+def _report(code: str, found: Found) -> str:
+    """What is said of one rule: the first findings of it."""
+    diagnostics, checked = found
+    return render([d for d in diagnostics if d.rule.code == code], checked.source.files, width=110, limit=2)
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+
+
+def listing(source: Path, folders: set[str]) -> Iterator[str]:
+    """The files in some folders of a source and those beside them; of other folders only the names."""
+    for entry in sorted(source.iterdir()):
+        if entry.is_dir() and entry.name in folders:
+            yield from (f"{p.relative_to(source).as_posix()}\n" for p in sorted(entry.rglob("*")) if p.is_file())
+        else:
+            yield f"{entry.name}{'/' if entry.is_dir() else ''}\n"
+
+
+def readable(text: str) -> str:
+    """JSON on several lines; other text as it is."""
+    try:
+        return text if "\n" in text.rstrip("\n") else json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n"
+    except ValueError:
+        return text
+
+
+_LONGEST = 12
+_WIDEST = 160
+
+
+def excerpts(path: str, bad: str, good: str, marked: Sequence[int]) -> tuple[Excerpt, Excerpt]:
+    """The lines in which two versions of a file differ, with the keys that they lie below."""
+    if path.endswith(".json"):
+        bad, good = readable(bad), readable(good)
+    lines = bad.split("\n")[:-1] if bad.endswith("\n") else bad.split("\n")
+    right = good.split("\n")[:-1] if good.endswith("\n") else good.split("\n")
+    keep: tuple[set[int], set[int]] = (set(), set())
+    matcher = SequenceMatcher(None, lines, right, autojunk=False)
+    for kind, start, end, other, other_end in matcher.get_opcodes():
+        if kind != "equal":
+            for kept, first, past, total in (
+                (keep[0], start, end, len(lines)),
+                (keep[1], other, other_end, len(right)),
+            ):
+                kept |= set(range(first, past)) or {n for n in (first - 1, first) if 0 <= n < total}
+            for one, two in zip(range(start, end), range(other, other_end), strict=False):
+                lines[one], right[two] = _narrowed(lines[one], right[two])
+        else:
+            for number in marked:
+                if start <= number - 1 < end:
+                    keep[0].add(number - 1)
+                    keep[1].add(number - 1 - start + other)
+    return Excerpt(path, excerpt(path, lines, keep[0])), Excerpt(path, excerpt(path, right, keep[1]) if good else "")
+
+
+def excerpt(path: str, lines: list[str], keep: set[int]) -> str:
+    """The kept lines and the keys above them, with a mark where some are left out."""
+    middle = sorted(keep)
+    if len(middle) > _LONGEST:
+        keep = {*middle[: _LONGEST // 2], *middle[-_LONGEST // 2 :]}
+    shown = set(keep)
+    for number in keep:
+        indent = _indent(lines[number])
+        for above in range(number - 1, -1, -1):
+            if lines[above].strip() and _indent(lines[above]) < indent:
+                shown.add(above)
+                indent = _indent(lines[above])
+    out, last = [], -1
+    for number in sorted(shown):
+        if last >= 0 and number == last + 2:
+            out.append(_cut(lines[number - 1]))
+        elif last >= 0 and number > last + 1:
+            out.append(f"{' ' * _indent(lines[number])}{'...' if path.endswith('.json') else '# ...'}")
+        out.append(_cut(lines[number]))
+        last = number
+    return "\n".join(out) + "\n"
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _narrowed(one: str, other: str) -> tuple[str, str]:
+    """Two long lines, only the stretch in which they differ."""
+    one, other = (re.sub(r"(.)\1{200,}", lambda run: run[1] * 20 + "..." + run[1] * 20, line) for line in (one, other))
+    same = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
+    if max(len(one), len(other)) <= _WIDEST or same < _WIDEST // 2:
+        return one, other
+    begin, indent = same - 30, " " * _indent(one)
+    return tuple(f"{indent}...{line[begin:]}" for line in (one, other))  # type: ignore[return-value]
+
+
+def _cut(line: str) -> str:
+    """The beginning of the line."""
+    return line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}..."
