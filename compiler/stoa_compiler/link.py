@@ -80,6 +80,7 @@ D = TypeVar("D", Tenant, UniversalAPIContract, Consumer, Plan, Subscription)
 def link(source: Source, valid: Sequence[Valid], report: Report) -> Graph | None:
     """The graph of what is sound; None where there is no sound platform document to build on."""
     documents = _Documents.of(source, valid)
+    _check_subscriptions(documents, valid, report)
     platform = next((v for v in valid if isinstance(v.value, Platform)), None)
     if platform is None or not isinstance(platform.value, Platform):
         return None
@@ -90,6 +91,8 @@ def link(source: Source, valid: Sequence[Valid], report: Report) -> Graph | None
         PLATFORM_TENANT, platform.document, platform.value.spec.people, platform.value.spec.groups
     )
     tenants = [linker.tenant(v.document, v.value) for v in valid if isinstance(v.value, Tenant)]
+    for name in sorted(set(documents.tenants()) - {t.name for t in tenants}):
+        linker.without_tenant(name)
     return Graph(
         name=platform.value.metadata.name,
         platform=platform.value,
@@ -130,6 +133,15 @@ class _Documents:
     def owners(self, kind: str, name: str) -> Sequence[str]:
         """The tenants that have a document of this kind and name."""
         return sorted(t for (t, k), names in self.declared.items() if k == kind and name in names)
+
+
+def _check_subscriptions(documents: _Documents, valid: Sequence[Valid], report: Report) -> None:
+    """What subscriptions name, whether or not the tenant's own document and the platform's are sound."""
+    for v in valid:
+        if isinstance(v.value, Subscription):
+            for kind, key in (("Consumer", "consumer"), ("UniversalAPIContract", "contract"), ("Plan", "plan")):
+                name = getattr(v.value.spec, key)
+                _check_reference(documents, v.value.metadata.tenant, kind, name, v.document, ("spec", key), report)
 
 
 @dataclass(frozen=True)
@@ -202,7 +214,7 @@ class _Linker:
             self._known("environment", environment, list(declared.environments), document, loc)
         people, groups = self.people(name, document, spec.people, spec.groups)
         contracts = tuple(
-            self.contract(v.document, v.value, tenant)
+            self.contract(v.document, v.value, name)
             for v in self._sound(name, "UniversalAPIContract")
             if isinstance(v.value, UniversalAPIContract)
         )
@@ -240,7 +252,14 @@ class _Linker:
             origin=Origin(document),
         )
 
-    def contract(self, document: Document, contract: UniversalAPIContract, tenant: Tenant) -> ContractNode:
+    def without_tenant(self, name: str) -> None:
+        """Finds what is wrong in the other documents of a tenant whose own has mistakes."""
+        for v in self._sound(name, "UniversalAPIContract"):
+            if isinstance(v.value, UniversalAPIContract):
+                self.contract(v.document, v.value, name)
+        self.consumers(name)
+
+    def contract(self, document: Document, contract: UniversalAPIContract, tenant: str) -> ContractNode:
         """The contract, its operations lowered and its backend's defaults filled in."""
         spec = contract.spec
         demanded = self.platform.spec.classifications.get(spec.classification)
@@ -252,11 +271,11 @@ class _Linker:
             ("spec", "classification"),
         )
         lowering = Lowering(
-            tenant=tenant.metadata.name,
+            tenant=tenant,
             contract=contract,
             document=document,
             platform=self.platform,
-            description=self._description(tenant.metadata.name, contract, document),
+            description=self._description(tenant, contract, document),
             report=self.report,
         )
         lowered = [lowering.lower(name, operation) for name, operation in sorted(spec.operations.items())]
@@ -274,13 +293,6 @@ class _Linker:
         subscriptions = []
         for v in self._sound(tenant, "Subscription"):
             if isinstance(v.value, Subscription):
-                spec = v.value.spec
-                for kind, key, name in (
-                    ("Consumer", "consumer", spec.consumer),
-                    ("UniversalAPIContract", "contract", spec.contract),
-                    ("Plan", "plan", spec.plan),
-                ):
-                    self._document(tenant, kind, name, v.document, ("spec", key))
                 subscriptions.append(SubscriptionNode(v.value.metadata.name, v.value, Origin(v.document)))
         nodes = []
         for v in self._sound(tenant, "Consumer"):
@@ -350,31 +362,6 @@ class _Linker:
         )
         return False
 
-    def _document(self, tenant: str, kind: str, name: str, document: Document, loc: Loc) -> None:
-        """Reports a reference to a document that the tenant does not have."""
-        if name in self.documents.names(tenant, kind):
-            return
-        what = _WORDS[kind]
-        owners = self.documents.owners(kind, name)
-        if owners:
-            self.report.add(
-                FOREIGN_REFERENCE,
-                document.span(loc),
-                f"the {what} `{name}` is not `{tenant}`'s",
-                help=f"Use a {what} of `{tenant}`, or declare one in `{tenant}/{_FOLDERS[kind]}/`.",
-            )
-            return
-        known = self.documents.names(tenant, kind)
-        close = nearest(name, known)
-        where = f"`{tenant}/{_FOLDERS[kind]}/{name}.yaml`"
-        self.report.add(
-            UNKNOWN_REFERENCE,
-            document.span(loc),
-            f"the {what} `{name}` is not declared",
-            [Note(f"{_plural(what)} of `{tenant}`: {listed(sorted(known))}")] if known else [],
-            f"Did you mean `{close}`?" if close else f"Declare it in {where}, or use one that is declared.",
-        )
-
     def _pattern(self, pattern: str, document: Document, loc: Loc) -> None:
         """Reports a tool pattern whose named segments do not exist."""
         tenant, contract, operation = pattern.split(":")
@@ -389,6 +376,34 @@ class _Linker:
             if v.place.name == contract and isinstance(v.value, UniversalAPIContract):
                 operations, after = list(v.value.spec.operations), f"{tenant}:{contract}:"
                 self._known("operation", operation, operations, document, loc, after)
+
+
+def _check_reference(
+    documents: _Documents, tenant: str, kind: str, name: str, document: Document, loc: Loc, report: Report
+) -> None:
+    """Reports a reference to a document that the tenant does not have."""
+    if name in documents.names(tenant, kind):
+        return
+    what = _WORDS[kind]
+    owners = documents.owners(kind, name)
+    if owners:
+        report.add(
+            FOREIGN_REFERENCE,
+            document.span(loc),
+            f"the {what} `{name}` is not `{tenant}`'s",
+            help=f"Use a {what} of `{tenant}`, or declare one in `{tenant}/{_FOLDERS[kind]}/`.",
+        )
+        return
+    known = documents.names(tenant, kind)
+    close = nearest(name, known)
+    where = f"`{tenant}/{_FOLDERS[kind]}/{name}.yaml`"
+    report.add(
+        UNKNOWN_REFERENCE,
+        document.span(loc),
+        f"the {what} `{name}` is not declared",
+        [Note(f"{_plural(what)} of `{tenant}`: {listed(sorted(known))}")] if known else [],
+        f"Did you mean `{close}`?" if close else f"Declare it in {where}, or use one that is declared.",
+    )
 
 
 _WORDS = {"Consumer": "consumer", "UniversalAPIContract": "contract", "Plan": "plan"}
