@@ -104,10 +104,14 @@ class Source:
     """Every file by its shown path, for diagnostics."""
 
 
-def load(root: Path, report: Report) -> Source:
-    """The files below `root`, each with what its path says it is; what has no place there is reported."""
+def load(root: Path, report: Report, unsaved: Mapping[str, bytes] | None = None) -> Source:
+    """The files below `root`, each with what its path says it is; what has no place there is reported.
+
+    `unsaved` is what an editor holds: content by path below `root`, which stands for the file's own.
+    """
+    unsaved = unsaved or {}
     shown_root = _shown(root)
-    if not (root / PLATFORM_FILE).is_file():
+    if PLATFORM_FILE not in unsaved and not (root / PLATFORM_FILE).is_file():
         empty = SourceFile("", str(shown_root), b"")
         report.add(NO_SOURCE, empty.span(), f"`{shown_root}` has no `{PLATFORM_FILE}`")
         return Source((), {})
@@ -116,9 +120,9 @@ def load(root: Path, report: Report) -> Source:
     files: dict[str, SourceFile] = {}
     tenants: dict[str, bool] = {}
     refused: set[str] = set()
-    for path in _walk(root, shown_root, report):
+    for path in sorted({*_walk(root, shown_root, report), *unsaved}):
         parts = _printable(path).split("/")
-        file = _read(root, path, str(shown_root / "/".join(parts)), report)
+        file = _read(root, path, str(shown_root / "/".join(parts)), report, unsaved.get(path))
         if file is None:
             refused.add(parts[0])
             continue
@@ -179,20 +183,23 @@ def _printable(path: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in path)
 
 
-def _read(root: Path, path: str, shown: str, report: Report) -> SourceFile | None:
+def _read(root: Path, path: str, shown: str, report: Report, unsaved: bytes | None) -> SourceFile | None:
     full = root / path
     path = _printable(path)
     nothing = SourceFile(path, shown, b"")
+    limit = MAX_SOURCE_BYTES if f"/{SOURCES}/" in path else MAX_DOCUMENT_BYTES
     try:
-        status = full.lstat()
-        if not stat.S_ISREG(status.st_mode):
-            report.add(NOT_REGULAR, nothing.span(), f"`{path}` is not a regular file")
+        size = 0 if unsaved is None else len(unsaved)
+        if unsaved is None:
+            status = full.lstat()
+            size = status.st_size
+            if not stat.S_ISREG(status.st_mode):
+                report.add(NOT_REGULAR, nothing.span(), f"`{path}` is not a regular file")
+                return None
+        if size > limit:
+            report.add(TOO_LARGE, nothing.span(), f"`{path}` has {size:,} bytes; at most {limit:,} are taken")
             return None
-        limit = MAX_SOURCE_BYTES if f"/{SOURCES}/" in path else MAX_DOCUMENT_BYTES
-        if status.st_size > limit:
-            report.add(TOO_LARGE, nothing.span(), f"`{path}` has {status.st_size:,} bytes; at most {limit:,} are taken")
-            return None
-        return SourceFile(path, shown, full.read_bytes())
+        return SourceFile(path, shown, full.read_bytes() if unsaved is None else unsaved)
     except OSError as error:
         report.add(UNREADABLE, nothing.span(), f"`{path}` cannot be read: {error.strerror}")
         return None
