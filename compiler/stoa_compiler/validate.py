@@ -91,8 +91,8 @@ RULES = (
     PLACEHOLDER,
 )
 
-_FREE_FORM = frozenset({"input", "output", "examples"})
-"""Keys of an operation below which the author's own schemas and values stand."""
+_FREE_FORM = frozenset({"input", "output"})
+"""Keys of an operation and of its examples below which the author's own schemas and values stand."""
 _PLACEHOLDERS = ("${", "{{", "$(")
 
 
@@ -175,7 +175,7 @@ def _check_identity(place: Placed, document: Document, report: Report) -> None:
         if key == "tenant" and place.kind in ("Platform", "Tenant"):
             continue
         found = metadata.get(key)
-        if isinstance(found, str) and found != wanted:
+        if isinstance(found, str) and names.is_id(found) and found != wanted:
             report.add(
                 WRONG_NAME,
                 document.span(("metadata", key)),
@@ -188,8 +188,7 @@ def _texts(data: Any, loc: Loc) -> Iterator[tuple[Loc, str | None]]:
     """Every string and null outside the author's own schemas and values."""
     if isinstance(data, Mapping):
         for key, value in data.items():
-            free = len(loc) == 3 and loc[:2] == ("spec", "operations") and key in _FREE_FORM
-            if free and value is not None:
+            if _is_free_form((*loc, key)) and (value is not None or len(loc) > 3):
                 continue
             yield from _texts(value, (*loc, key))
     elif isinstance(data, list):
@@ -240,6 +239,12 @@ _WANTED: Mapping[str, str] = {
 """What pydantic asked for, in words."""
 
 
+def _is_free_form(loc: Loc) -> bool:
+    """Whether the author's own schema or value begins at `loc`."""
+    in_operation = len(loc) == 4 or (len(loc) == 6 and loc[3] == "examples")
+    return in_operation and loc[:2] == ("spec", "operations") and loc[-1] in _FREE_FORM
+
+
 @cache
 def _schema(kind: str) -> dict[str, Any]:
     """The kind's JSON Schema, for the words of messages."""
@@ -286,7 +291,12 @@ class _Described:
             self._add(MISSING_KEY, at, loc, f"`{name}` is missing{where}", help=advice)
         elif kind in ("literal_error", "enum", "union_tag_invalid"):
             self._choice(loc, error, in_key)
-        elif kind in ("union_tag_not_found",):
+        elif kind == "union_tag_not_found" and (typo := next((k for k in error["input"] if nearest(k, ["type"])), "")):
+            said = f"the key `{typo}` is not known in `{name}`"
+            self.report.add(
+                UNKNOWN_KEY, self.document.span((*loc, typo), "key"), said, lookalikes(typo), "Did you mean `type`?"
+            )
+        elif kind == "union_tag_not_found":
             self._add(
                 MISSING_KEY,
                 self.document.span(loc, "key"),
@@ -299,7 +309,7 @@ class _Described:
         elif kind.endswith(("too_short", "too_long", "_than", "_than_equal")):
             self._bounds(loc, error)
         else:
-            if error["input"] is None and not self._is_free_form(loc):
+            if error["input"] is None and not (len(loc) == 6 and _is_free_form(loc)):
                 return  # Reported as a key without a value.
             self._wrong_type(loc, error)
 
@@ -349,9 +359,6 @@ class _Described:
         """The value as the author typed it."""
         span = self.document.span(loc)
         return self.document.file.lines[span.line - 1][span.column - 1 : span.end_column - 1]
-
-    def _is_free_form(self, loc: Loc) -> bool:
-        return len(loc) > 4 and loc[:2] == ("spec", "operations") and loc[3] in _FREE_FORM
 
     def _malformed(self, loc: Loc, error: ErrorDetails, in_key: bool) -> None:
         pattern = error.get("ctx", {}).get("pattern", "")
@@ -423,6 +430,8 @@ class _Described:
             return
         found = loc[-1] if in_key else error["input"]
         if error["type"] == "union_tag_invalid":
+            if error["input"].get("type") is None:
+                return
             loc = (*loc, "type")
             found = error["ctx"]["tag"]
             allowed = [t.strip("' ") for t in str(error["ctx"]["expected_tags"]).split(",")]
