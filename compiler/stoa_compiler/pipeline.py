@@ -41,7 +41,11 @@ class Bundle:
 
 def read(root: Path, report: Report, jobs: int = 1) -> Checked:
     """The source's graph with every finding of the phases before the first output."""
-    source = load(root, report)
+    return judge(load(root, report), report, jobs)
+
+
+def judge(source: Source, report: Report, jobs: int = 1) -> Checked:
+    """The same for files that are in memory."""
     documents = parse(source.placed, report, jobs)
     models = validate(documents, report)
     graph = link(source, models, report)
