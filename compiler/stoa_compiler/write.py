@@ -1,7 +1,9 @@
-"""Write: a bundle's files to disk, whole or not at all."""
+"""Write: a bundle's files to disk, whole or not at all; and an author's own file, likewise."""
 
+import difflib
 import fcntl
 import glob
+import io
 import os
 import shutil
 import tempfile
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import orjson
 
+from stoa_compiler.source import SourceFile
 from stoa_compiler.target import Artifact
 from stoa_schemas.bundle import BUNDLE_FILE
 
@@ -52,6 +55,31 @@ def write(files: Mapping[str, Artifact], out: Path) -> bool:
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return True
+
+
+def replace_file(path: Path, before: bytes, after: bytes) -> bool:
+    """Puts `after` in place of the file's bytes in one step; False where they are no longer those of `before`."""
+    if path.read_bytes() != before:
+        return False
+    handle, staging = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(after)
+            stream.flush()
+            os.fsync(stream.fileno())
+        shutil.copymode(path, staging)
+        Path(staging).replace(path)
+    finally:
+        Path(staging).unlink(missing_ok=True)
+    return True
+
+
+def unified_diff(file: SourceFile, after: str) -> str:
+    """What would change in the file, as `diff -u` shows it and `patch -p1` takes it."""
+    texts = (file.content.decode("utf-8", "replace"), after)
+    old, new = (io.StringIO(text, newline="\n").readlines() for text in texts)
+    lines = difflib.unified_diff(old, new, f"a/{file.shown}", f"b/{file.shown}")
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def _may_replace(out: Path) -> bool:
