@@ -7,15 +7,13 @@ import orjson
 
 from stoa_compiler.reports.terminal import visible
 
-_COMMANDS = re.compile(
-    "[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
-)
+_UNUSUAL = re.compile(r"[^\x20-\x7e\n]")
 
 
 def dumped(value: Any) -> bytes:
     """`value` as indented JSON, characters that cannot be seen written as escapes."""
     text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
-    return _COMMANDS.sub(lambda found: _escape(found[0]), text).encode()
+    return _UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else _escape(found[0]), text).encode()
 
 
 def text(value: str) -> str:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from stoa_compiler import __version__
 from stoa_compiler.diagnostics import Diagnostic, Rule
 from stoa_compiler.reports.encoding import dumped, text
+from stoa_compiler.reports.excerpts import offending_text
 from stoa_compiler.reports.fingerprints import fingerprints
 from stoa_compiler.reports.terminal import visible
 from stoa_compiler.source import SourceFile, Span
@@ -30,7 +31,7 @@ def as_sarif(diagnostics: Sequence[Diagnostic], files: Mapping[str, SourceFile])
             }
         },
         "columnKind": "unicodeCodePoints",
-        "results": [_result(d, indexes[d.rule.code], name) for d, name in zip(diagnostics, names, strict=True)],
+        "results": [_result(d, indexes[d.rule.code], name, files) for d, name in zip(diagnostics, names, strict=True)],
     }
     return dumped({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]})
 
@@ -45,17 +46,17 @@ def _rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _result(d: Diagnostic, index: int, name: str) -> dict[str, Any]:
+def _result(d: Diagnostic, index: int, name: str, files: Mapping[str, SourceFile]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": d.rule.code,
         "ruleIndex": index,
         "level": d.rule.severity,
         "message": {"text": visible(" ".join((f"{d.message}.", *_asides(d), d.help or d.rule.help)))},
-        "locations": [{"physicalLocation": _location(d.span)}],
+        "locations": [{"physicalLocation": _location(d.span, files)}],
         "partialFingerprints": {"stoaFinding/v1": name},
     }
     related = [
-        {"id": number, "physicalLocation": _location(note.span), "message": {"text": visible(note.message)}}
+        {"id": number, "physicalLocation": _location(note.span, files), "message": {"text": visible(note.message)}}
         for number, note in enumerate(d.notes, start=1)
         if note.span is not None
     ]
@@ -67,11 +68,13 @@ def _asides(d: Diagnostic) -> list[str]:
     return [f"({note.message}.)" for note in d.notes if note.span is None]
 
 
-def _location(span: Span) -> dict[str, Any]:
+def _location(span: Span, files: Mapping[str, SourceFile]) -> dict[str, Any]:
     path = text(span.file)
     absolute = path.startswith("/")
     artifact = {"uri": f"file://{quote(path)}"} if absolute else {"uri": quote(path), "uriBaseId": "%SRCROOT%"}
-    region = {"startLine": span.line, "startColumn": span.column}
+    region: dict[str, Any] = {"startLine": span.line, "startColumn": span.column}
     if (span.line, span.column) != (span.end_line, span.end_column):
         region |= {"endLine": span.end_line, "endColumn": span.end_column}
+    if snippet := offending_text(span, files):
+        region["snippet"] = {"text": text(snippet)}
     return {"artifactLocation": artifact, "region": region}
