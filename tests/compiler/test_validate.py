@@ -202,7 +202,7 @@ def test_whatever_is_broken_a_finding_covers_it() -> None:
             else:
                 missed.append((broken.how, place.file.path, broken.at, [(str(d.span), d.message) for d in found]))
     assert missed == [], f"{sum(found_all.values())} of {sum(tried.values())} found"
-    assert len(tried) == 13, tried
+    assert len(tried) == 14, tried
     assert sum(tried.values()) > 800, tried
 
 
