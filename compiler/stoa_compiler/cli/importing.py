@@ -3,6 +3,7 @@
 import click
 
 from stoa_compiler.openapi.command import import_openapi_command
+from stoa_compiler.stoa_v2.command import import_stoa_v2_command
 
 
 @click.group("import")
@@ -11,3 +12,4 @@ def command() -> None:
 
 
 command.add_command(import_openapi_command, "openapi")
+command.add_command(import_stoa_v2_command, "stoa-v2")

@@ -1,0 +1,52 @@
+"""Documents as bytes: YAML that reads as if written by hand, and that says what is meant, which is checked."""
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from stoa_compiler.diagnostics import Report
+from stoa_compiler.parse import parse_file
+from stoa_compiler.source import SourceFile
+
+
+def document_yaml(document: Mapping[str, Any], head: str) -> bytes:
+    """The document with `head`, its comment, before it; in JSON's layout where a writer of YAML would change it."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    out = io.StringIO()
+    yaml.dump(_folded(document), out)
+    written = (head + out.getvalue()).encode()
+    again = parse_file(SourceFile("", "", written), Report())
+    if again is not None and _exact(again.data) == _exact(document):
+        return written
+    return f"{head}{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode()
+
+
+def _exact(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False)
+
+
+def _folded(data: Any) -> Any:
+    """The same with long texts as folded blocks."""
+    from ruamel.yaml.scalarstring import FoldedScalarString
+
+    if isinstance(data, Mapping):
+        return {k: _folded(v) for k, v in data.items()}
+    if isinstance(data, list):
+        return [_folded(v) for v in data]
+    if not isinstance(data, str) or len(data) <= 100 or "\n" in data or "  " in data or data != data.strip():
+        return data
+    folded = FoldedScalarString(data)
+    positions, start = [], 0
+    while len(data) - start > 105:
+        space = data.rfind(" ", start + 1, start + 105)
+        if space < 0:
+            break
+        positions.append(space)
+        start = space
+    folded.fold_pos = positions
+    return folded
