@@ -3,6 +3,7 @@
 `python -m stoa_compiler.explain docs/rules` writes a page for every rule, and their index.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ _PHASES = {
     "STOA5": "Tools",
     "STOA6": "Rendered bundles",
 }
+_REMARK = re.compile(r" *= (help|note): ")
 _TONES = {"error": "1;31", "warning": "1;33"}
 
 
@@ -52,7 +54,13 @@ def as_text(rule: Rule, example: Example | None, width: int, color: bool = False
         yield ""
         yield paint("1", "What is said of it:")
         yield ""
-        yield from (f"    {line}".rstrip() for line in example.report.splitlines())
+        for line in example.report.splitlines():
+            remark = _REMARK.match(line)
+            if remark or line[:1] not in ("", " "):
+                start = remark[0] if remark else ""
+                yield from wrapped(line.removeprefix(start), f"    {start}", width)
+            else:
+                yield f"    {line}".rstrip()
 
     return "\n".join(lines()) + "\n"
 

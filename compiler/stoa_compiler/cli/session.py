@@ -86,20 +86,21 @@ class Outputs:
 
     def publish(self, report: Report, files: Mapping[str, SourceFile]) -> None:
         """Writes the findings, wherever they are wanted."""
-        found = report.sorted()
-        if self.on_stdout or self.output or self.reports:
-            from stoa_compiler.reports import FORMS as forms
-
-            pairs = [*self.reports, *([(self.form, self.output)] if self.output else [])]
-            for form, path in pairs:
-                try:
-                    path.write_bytes(forms[form](found, files))
-                except OSError as error:
-                    fail(f"the report `{path}` cannot be written: {error.strerror}", OUTSIDE)
-            if self.on_stdout:
-                click.echo(forms[self.form](found, files), nl=False)
         if not self.on_stdout:
             show(report, files, self.limit)
+        pairs = [*self.reports, *([(self.form, self.output)] if self.output else [])]
+        if not pairs and not self.on_stdout:
+            return
+        from stoa_compiler.reports import FORMS as forms
+
+        found = report.sorted()
+        if self.on_stdout:
+            click.echo(forms[self.form](found, files), nl=False)
+        for form, path in pairs:
+            try:
+                path.write_bytes(forms[form](found, files))
+            except OSError as error:
+                fail(f"the report `{path}` cannot be written: {error.strerror}", OUTSIDE)
 
 
 def show(report: Report, files: Mapping[str, SourceFile], limit: int = 0) -> None:
