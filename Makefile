@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready-$(shell cat .ci/lock.txt pyproject.toml | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-openapi test lint format bench lock clean
+.PHONY: help setup demo demo-openapi test lint format bench figures lock clean
 
 help:
 	@echo 'make demo                    compile the demo source, serve it, sign in as three people, call tools'
@@ -19,6 +19,7 @@ help:
 	@echo 'make lint                    format, lint, types, direction of imports, .gitlab-ci.yml'
 	@echo 'make format                  put the code into its form'
 	@echo 'make bench                   figures, with ratios'
+	@echo 'make figures                 how many mistakes are found, and the fuzzer: docs/figures.md'
 	@echo 'make lock                    resolve .ci/lock.txt anew (needs uv)'
 	@echo 'make setup                   only .venv, which every target above sets up when it has to'
 	@echo 'make clean                   remove .venv and caches'
@@ -66,6 +67,9 @@ format: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python tests/bench/run.py
+
+figures: $(READY)
+	@$(BIN)/python tests/fuzz/figures.py
 
 lock:
 	@command -v uv >/dev/null || { echo 'uv is not on PATH; it is on PyPI: pip install uv' >&2; exit 1; }
