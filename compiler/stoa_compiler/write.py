@@ -34,9 +34,9 @@ def write(files: Mapping[str, Artifact], out: Path) -> bool:
         raise NotABundle(f"`{out}` holds something that is no bundle: it is left alone")
     out.parent.mkdir(parents=True, exist_ok=True)
     with _alone_in(out.parent):
+        _sweep(out)
         if _same(files, out):
             return False
-        _sweep(out)
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
         try:
             for path, artifact in files.items():

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.compiler.sources import (
     TENANT,
     Copy,
     bare_environment,
+    command_line,
     copy_of_base,
     stoa,
 )
@@ -188,6 +190,32 @@ FOUR_FINDINGS = (
     ),
 )
 """Of each finding its headline, the offending line, and what to do."""
+
+
+# Killed.
+
+
+def test_a_compile_that_is_killed_leaves_the_old_bundle_whole(source: Copy, tmp_path: Path) -> None:
+    """SIGKILL as soon as the new bundle begins to appear beside the old one, and a little later each time."""
+    arguments = ("compile", "tenants", "--env", "prod", "--out", "out")
+    whole = []
+    for name in ("Acme", "Acme Trading"):
+        source.change(TENANT, "displayName: Acme", f"displayName: {name}")
+        assert stoa(*arguments, cwd=tmp_path).returncode == 0
+        whole.append(bytes_below(tmp_path / "out"))
+    for attempt in range(4):
+        names = ("Acme Trading", "Acme") if attempt % 2 == 0 else ("Acme", "Acme Trading")
+        source.change(TENANT, f"displayName: {names[0]}\n", f"displayName: {names[1]}\n")
+        process = subprocess.Popen(command_line(*arguments), cwd=tmp_path, env=bare_environment())
+        while process.poll() is None and not any(tmp_path.glob(".out.*.new")):
+            time.sleep(0.001)
+        time.sleep(attempt * 0.002)
+        process.kill()
+        process.wait()
+        assert bytes_below(tmp_path / "out") in whole
+        assert stoa("verify", "out", cwd=tmp_path).returncode == 0
+    assert stoa(*arguments, cwd=tmp_path).returncode == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "tenants"]
 
 
 # Formats.
