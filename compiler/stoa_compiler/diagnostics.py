@@ -31,6 +31,23 @@ class Note:
     span: Span | None = None
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Edit:
+    """A stretch of a file, and what to put in its place."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """The one right answer to a mistake, as edits of one file."""
+
+    description: str
+    """What it does, in the words of an order: `delete the character`."""
+    edits: tuple[Edit, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
     """One finding."""
@@ -44,6 +61,8 @@ class Diagnostic:
     """What to do here; the rule's own help where empty."""
     private: bool = False
     """Whether what stands after the marked words must not be shown: it may be a secret."""
+    fix: Fix | None = None
+    """What `stoa check --fix` does about it."""
 
     @property
     def order(self) -> tuple[str, int, int, str, str]:
@@ -69,9 +88,12 @@ class Report:
         notes: Sequence[Note] = (),
         help: str = "",
         private: bool = False,
+        fix: Fix | None = None,
     ) -> None:
-        """Notes one finding. What looks like a secret is never repeated."""
-        self.found.append(Diagnostic(rule, span, masked(message), tuple(notes), masked(help), private))
+        """Notes one finding. What looks like a secret is never repeated, nor mended."""
+        if fix is not None and any(masked(e.text) != e.text for e in fix.edits):
+            fix = None
+        self.found.append(Diagnostic(rule, span, masked(message), tuple(notes), masked(help), private, fix))
 
     @property
     def errors(self) -> int:

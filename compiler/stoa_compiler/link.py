@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from stoa_compiler import openapi
+from stoa_compiler import fixes, openapi
 from stoa_compiler.access import access
 from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
 from stoa_compiler.graph import (
@@ -359,6 +359,7 @@ class _Linker:
             f"the {what} `{name}` is not declared",
             notes,
             f"Did you mean `{close}`?" if close else f"Declare the {what}, or use one that is declared.",
+            fix=fixes.meant(document, loc, known),
         )
         return False
 
@@ -403,6 +404,7 @@ def _check_reference(
         f"the {what} `{name}` is not declared",
         [Note(f"{_plural(what)} of `{tenant}`: {listed(sorted(known))}")] if known else [],
         f"Did you mean `{close}`?" if close else f"Declare it in {where}, or use one that is declared.",
+        fix=fixes.meant(document, loc, known),
     )
 
 

@@ -25,6 +25,7 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
+from stoa_compiler import fixes
 from stoa_compiler.diagnostics import Diagnostic, Note, Report, Rule
 from stoa_compiler.load import Placed
 from stoa_compiler.source import Document, SourceFile, Span, SpanTree
@@ -214,7 +215,8 @@ def hidden_character(text: str) -> re.Match[str] | None:
 def _decode(file: SourceFile, report: Report) -> str | None:
     content = file.content
     if content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")):
-        report.add(ENCODING, file.span(), "the file begins with a byte order mark")
+        mark = fixes.deleted(Span(file.shown, 1, 1, 1, 2), "the mark") if content[:3] == b"\xef\xbb\xbf" else None
+        report.add(ENCODING, file.span(), "the file begins with a byte order mark", fix=mark)
         return None
     try:
         return content.decode("utf-8")
@@ -438,7 +440,9 @@ class _Reader:
 
     def _check_text(self, text: str, event: Event) -> None:
         if not text.isascii() and not unicodedata.is_normalized("NFC", text):
-            self._refuse(NOT_NFC, event, "the text is not in normalisation form C")
+            at = _span(self.file, event.start_mark, event.end_mark)
+            fix = fixes.composed(at, self._raw(event))
+            self.report.add(NOT_NFC, at, "the text is not in normalisation form C", fix=fix)
 
     def _check_characters(self) -> bool:
         """Whether the text's lines are the same to every reader; also reports characters that cannot be seen."""
@@ -453,7 +457,8 @@ class _Reader:
         for found in islice(_HIDDEN.finditer(self.text.replace("\r\n", "\n\n")), MAX_FINDINGS):
             at = self._at(found.start(), len(found[0]))
             advice = "" if len(found[0]) == 1 else "Delete them."
-            self.report.add(HIDDEN_CHARACTER, at, f"the file holds {_unseen(found[0])}", help=advice)
+            fix = fixes.deleted(at, "the character" if len(found[0]) == 1 else "the characters")
+            self.report.add(HIDDEN_CHARACTER, at, f"the file holds {_unseen(found[0])}", help=advice, fix=fix)
         return True
 
     def _at(self, index: int, length: int, mark: Any = None) -> Span:
@@ -488,7 +493,8 @@ class _Reader:
             advice = f"Remove `&{name}`" + (
                 f", and write the value out in line{'s' * (len(uses) > 1)} {shown}" * bool(uses)
             )
-            self.report.add(ANCHOR, span, f"the anchor `&{name}` is not taken", help=f"{advice}.")
+            fix = None if uses else fixes.deleted(span, "the anchor, which nothing uses")
+            self.report.add(ANCHOR, span, f"the anchor `&{name}` is not taken", help=f"{advice}.", fix=fix)
 
     def _count(self, event: Event, depth: int) -> None:
         self.nodes += 1

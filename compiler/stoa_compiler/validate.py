@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from stoa_compiler.diagnostics import Note, Report, Rule, listed, lookalikes, nearest
+from stoa_compiler import fixes
+from stoa_compiler.diagnostics import Fix, Note, Report, Rule, listed, lookalikes, nearest
 from stoa_compiler.load import Placed
 from stoa_compiler.source import Document, Loc
 from stoa_schemas import base, names
@@ -130,7 +131,8 @@ def validate_document(place: Placed, document: Document, report: Report) -> AnyD
         return None
     for loc, text in _texts(document.data, ()):
         if text is None:
-            report.add(NULL, document.span(loc, "key"), f"`{_key(loc)}` has no value")
+            fix = None if _is_required(place, document, loc) else fixes.without_null(document, loc)
+            report.add(NULL, document.span(loc, "key"), f"`{_key(loc)}` has no value", fix=fix)
         elif any(p in text for p in _PLACEHOLDERS):
             found = next(p for p in _PLACEHOLDERS if p in text)
             at = document.find(loc, found)
@@ -161,6 +163,7 @@ def _check_header(place: Placed, document: Document, report: Report) -> bool:
             document.span((key,)),
             f"`{key}` is {said}, but `{place.file.path}` holds `{wanted}`",
             help=f"Write `{key}: {wanted}`" + (f", or move the file to where a {found} lies." if close else "."),
+            fix=None if close or not isinstance(found, str) else fixes.put(document.span((key,)), wanted),
         )
     return fine
 
@@ -181,6 +184,7 @@ def _check_identity(place: Placed, document: Document, report: Report) -> None:
                 document.span(("metadata", key)),
                 f"`{key}` is `{found}`, but the path says `{wanted}`",
                 help=f"Write `{key}: {wanted}`, or move the file.",
+                fix=fixes.put(document.span(("metadata", key)), wanted) if wanted else None,
             )
 
 
@@ -288,7 +292,8 @@ class _Described:
             where = f" in `{_key(parent)}`" if parent else ""
             exact = self.exact.get(loc)
             advice = f"Add `{name}: {exact}`." if exact else f"Add `{name}:`."
-            self._add(MISSING_KEY, at, loc, f"`{name}` is missing{where}", help=advice)
+            fix = fixes.added(self.document, loc, exact) if exact else None
+            self._add(MISSING_KEY, at, loc, f"`{name}` is missing{where}", help=advice, fix=fix)
         elif kind in ("literal_error", "enum", "union_tag_invalid"):
             self._choice(loc, error, in_key)
         elif kind == "union_tag_not_found" and (typo := next((k for k in error["input"] if nearest(k, ["type"])), "")):
@@ -334,21 +339,24 @@ class _Described:
         name, value, kind = _key(loc), error["input"], error["type"]
         wanted = _WANTED.get(kind, "something else")
         found = "a fraction" if isinstance(value, float) and wanted == "a whole number" else _type_name(value)
-        own = str(loc[-1])
+        own, fix = str(loc[-1]), None
         match wanted, value:
             case "a string", bool() | int() | float() if self._form_at(loc):
                 advice = self._form_at(loc)
             case "a string", bool() | int() | float():
                 advice = f'Put it in quotes: `{own}: "{self._written(loc)}"`.'
+                fix = fixes.in_quotes(self.document, loc)
             case "true or false", str():
                 advice = "Write `true` or `false`; every other word is a string."
             case "a whole number" | "a number", str() if value.isascii() and value.isdigit():
                 advice = f"Remove the quotes: `{own}: {value}`."
+                fix = fixes.without_quotes(self.document, loc, value)
             case "a list", str():
                 advice = f"Write a list: `{own}: [{value[:40]}]`."
             case _:
                 advice = f"Write {wanted}."
-        self._add(WRONG_TYPE, self.document.span(loc), loc, f"`{name}` must be {wanted}, not {found}", advice)
+        said = f"`{name}` must be {wanted}, not {found}"
+        self._add(WRONG_TYPE, self.document.span(loc), loc, said, advice, fix=fix)
 
     def _form_at(self, loc: Loc) -> str:
         """What the form at `loc` asks for, where the value in quotes would not have it."""
@@ -378,6 +386,7 @@ class _Described:
             form,
             in_key,
             lookalikes(text) if pattern != pattern_of(base.Title) else (),
+            None if in_key else fixes.trimmed(self.document, loc, pattern),
         )
 
     def _add(
@@ -389,13 +398,14 @@ class _Described:
         help: str = "",
         in_key: bool = False,
         notes: Sequence[Note] = (),
+        fix: Fix | None = None,
     ) -> None:
         described = self._at(loc[:-1] if in_key else loc).get("description")
         if in_key and described:
             notes = [*notes, Note(f"keys of `{_key(loc[:-1])}`: {described}")]
         elif described and loc:
             notes = [*notes, Note(f"`{_key(loc)}`: {described}")]
-        self.report.add(rule, span, message, notes, help)
+        self.report.add(rule, span, message, notes, help, fix=fix)
 
     def _meant(self, loc: Loc) -> str | None:
         """The known key that is not there yet and that an unknown one was probably meant to be."""
@@ -423,6 +433,7 @@ class _Described:
             else f"Remove the key; `{there}` is there already."
             if there
             else "",
+            fix=fixes.meant(self.document, loc, [k for k in known if k not in self._data(loc[:-1])], in_key=True),
         )
 
     def _choice(self, loc: Loc, error: ErrorDetails, in_key: bool) -> None:
@@ -447,6 +458,7 @@ class _Described:
             f"`{str(found)[:80]}` is not possible for {where}",
             notes=[Note(f"possible: {listed(allowed, 20)}")] if allowed else [],
             help=f"Did you mean `{close}`?" if close else "",
+            fix=fixes.meant(self.document, loc, allowed, in_key),
         )
 
     def _real(self, loc: Sequence[str | int]) -> tuple[Loc, bool]:
@@ -507,6 +519,14 @@ class _Described:
             target = self.schema["$defs"][node["$ref"].rpartition("/")[2]]
             return self._deref({**target, **{k: v for k, v in node.items() if k != "$ref"}})
         return node
+
+
+def _is_required(place: Placed, document: Document, loc: Loc) -> bool:
+    """Whether the document cannot do without what stands at `loc`, or the author alone knows."""
+    if not loc or isinstance(loc[-1], int):
+        return False
+    node = _Described(document, _schema(place.kind), {}, Report())._at(loc[:-1])
+    return loc[-1] not in node.get("properties", {}) or loc[-1] in node.get("required", ())
 
 
 def _key(loc: Loc) -> str:

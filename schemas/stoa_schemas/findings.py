@@ -51,6 +51,22 @@ class Remark(Open):
     """The column after its last character."""
 
 
+class Replacement(Place):
+    """A stretch of the file, and what to put in its place."""
+
+    replacement: str
+    """The new text; empty where the stretch is only deleted."""
+
+
+class Mending(Open):
+    """The one right answer to a mistake: what `stoa check --fix` does."""
+
+    description: str
+    """What it does: `delete the character`."""
+    edits: list[Replacement]
+    """All of them together; none meets another."""
+
+
 class Finding(Place):
     """One thing that is wrong."""
 
@@ -63,7 +79,7 @@ class Finding(Place):
     message: str
     """What is wrong here. Names stand in backticks."""
     text: str
-    """What stands at the place: its first line. What looks like a secret is masked."""
+    """What stands at the place: its first line, cut after 200 characters. What looks like a secret is masked."""
     notes: list[Remark]
     """Other places and words that explain it."""
     why: str
@@ -72,6 +88,8 @@ class Finding(Place):
     """What to do."""
     fingerprint: str
     """The same for the same mistake after edits elsewhere in the file; no two findings of a run share one."""
+    fix: Mending | None = None
+    """How the mistake is mended, where there is one right answer."""
 
 
 class Findings(Open):

@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 import jsonschema_rs
 
+from stoa_compiler import fixes
 from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
 from stoa_compiler.graph import Graph, OperationNode
 from stoa_compiler.source import Loc, Part
@@ -155,7 +156,9 @@ def _keywords(
         close = nearest(keyword, sorted(_KEYWORDS - node.keys()))
         advice = _ELSEWHERE.get(keyword) or (f"Did you mean `{close}`?" if close else "")
         said = f"`{keyword}` is not a keyword of JSON Schema"
-        report.add(UNKNOWN_KEYWORD, span((*at, keyword), "key"), said, help=advice)
+        known = [] if keyword in _ELSEWHERE else sorted(_KEYWORDS - node.keys())
+        fix = fixes.meant(operation.origin.document, (*at, keyword), known, in_key=True)
+        report.add(UNKNOWN_KEYWORD, span((*at, keyword), "key"), said, help=advice, fix=fix)
     for keyword in ("$ref", "$dynamicRef"):
         reference = node.get(keyword)
         if not isinstance(reference, str):

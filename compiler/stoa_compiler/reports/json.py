@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stoa_compiler.diagnostics import Diagnostic, Note
+from stoa_compiler.diagnostics import Diagnostic, Fix, Note
 from stoa_compiler.reports.encoding import dumped, text
-from stoa_compiler.reports.excerpts import offending_text
+from stoa_compiler.reports.excerpts import short_text
 from stoa_compiler.reports.fingerprints import fingerprints
 from stoa_compiler.source import SourceFile, Span
-from stoa_schemas.findings import VERSION, Finding, Findings, Remark
+from stoa_schemas.findings import VERSION, Finding, Findings, Mending, Remark, Replacement
 
 
 def as_json(diagnostics: Sequence[Diagnostic], files: Mapping[str, SourceFile]) -> bytes:
@@ -30,12 +30,18 @@ def _finding(d: Diagnostic, files: Mapping[str, SourceFile], name: str) -> Findi
         title=d.rule.title,
         message=text(d.message),
         **_place(d.span),
-        text=text(offending_text(d.span, files)),
+        text=text(short_text(d.span, files)),
         notes=[_remark(n) for n in d.notes],
         why=d.rule.why,
         help=text(d.help or d.rule.help),
         fingerprint=name,
+        fix=_fix(d.fix) if d.fix else None,
     )
+
+
+def _fix(fix: Fix) -> Mending:
+    edits = [Replacement(**_place(e.span), replacement=text(e.text)) for e in fix.edits]
+    return Mending(description=text(fix.description), edits=edits)
 
 
 def _remark(note: Note) -> Remark:

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from stoa_compiler.diagnostics import Diagnostic
@@ -94,6 +94,8 @@ class _Page:
         for text in aside:
             yield from self.remark("note", text, gutter)
         yield from self.remark("help", d.help or d.rule.help, gutter)
+        if d.fix is not None:
+            yield from self.remark("fix", f"`stoa check --fix` will {d.fix.description}", gutter)
 
     def remark(self, kind: str, text: str, gutter: str) -> Iterator[str]:
         """A line of words below the source."""
@@ -131,7 +133,11 @@ class _Page:
         """One line of the source, and below it each of its marks."""
         room = self.width - gutter - 4
         main = next((m for m in marks if m.character == "^"), marks[0])
-        text, left = self.cut(line, main.span, room)
+        line, skipped = _neighbourhood(line, main.span.column, room)
+        marks = [replace(m, span=_moved(m.span, skipped)) for m in marks]
+        text, left = self.cut(line, _moved(main.span, skipped), room)
+        if skipped:
+            text = _ELLIPSIS + text[len(_ELLIPSIS) :]
         yield f" {number:>{gutter}} {self.rule('|')} {text}".rstrip()
         for mark in marks:
             start = min(max(0, _before(line, mark.span.column) - left), room - 1)
@@ -177,6 +183,8 @@ class _Page:
 
     def cut(self, line: str, span: Span | None, room: int) -> tuple[str, int]:
         """The part of the line around `span` that there is room for, and how far left it begins."""
+        if span is None:
+            line, _ = _neighbourhood(line, 1, room)
         shown = list(cells(line.rstrip()))
         total = sum(width for _, width in shown)
         if total <= room:
@@ -215,6 +223,23 @@ class _Page:
     def paint(self, code: str, text: str) -> str:
         """The text in a colour, where there is any."""
         return f"\x1b[{code}m{text}\x1b[0m" if self.color else text
+
+
+_AROUND = 4
+
+
+def _neighbourhood(line: str, column: int, room: int) -> tuple[str, int]:
+    """What of a very long line can be shown, and how many characters before that are left out."""
+    if len(line) <= 2 * _AROUND * room:
+        return line, 0
+    first = max(0, column - 1 - _AROUND * room)
+    return line[first : column - 1 + _AROUND * room], first
+
+
+def _moved(span: Span, characters: int) -> Span:
+    """The span in a line that lacks its first characters."""
+    start, end = (max(1, column - characters) for column in (span.column, span.end_column))
+    return replace(span, column=start, end_column=max(end, start))
 
 
 def _before(line: str, column: int) -> int:
