@@ -1,4 +1,4 @@
-"""Figures with a ratio to a reference in the same run: `python tests/bench/run.py [compile] [runtime]`.
+"""Figures with a ratio to a reference in the same run: `python tests/bench/run.py [compile] [runtime] [TENANTS]`.
 
 Each command is timed as a whole process, start-up included; minimum and median of the runs are shown. The
 reference for compiling is one process that loads the same files with PyYAML's C loader and does nothing with
@@ -31,36 +31,39 @@ _CONNECTIONS, _SECONDS = 8, 3.0
 
 def main(parts: Sequence[str]) -> int:
     """Runs the parts asked for, or all."""
-    if not parts or "compile" in parts:
-        compiling()
-    if not parts or "runtime" in parts:
+    tenants = next((int(p) for p in parts if p.isdigit()), 100)
+    named = {p for p in parts if not p.isdigit()}
+    if not named or "compile" in named:
+        compiling(tenants)
+    if not named or "runtime" in named:
         asyncio.run(serving_tools())
     return 0
 
 
-def compiling() -> None:
-    """The demo and a generated source of 100 tenants, beside merely loading the same files."""
+def compiling(tenants: int) -> None:
+    """The demo and a generated source, beside merely loading the same files."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        files = generate(100, folder / "source")
+        files = generate(tenants, folder / "source")
         demo = REPOSITORY / "tenants"
-        _title(f"Compile: the demo, and 100 tenants x 5 contracts ({files} files)")
+        _title(f"Compile: the demo, and {tenants} tenants x 5 contracts ({files} files)")
         start = _timed([sys.executable, "-c", "pass"], 5)
         _row("python -c pass", start)
         _row("stoa --help", _timed([STOA, "--help"], 5), start, "Python alone")
         _row("stoa check, demo", _timed([STOA, "check", str(demo)], 5), start, "Python alone")
         loaded = _timed([sys.executable, "-c", _LOAD, str(folder / "source")], 3)
-        _row("reference: load the 100 tenants' files", loaded)
+        _row(f"reference: load the {tenants} tenants' files", loaded)
         checked = _timed([STOA, "check", str(folder / "source")], 3)
-        _row("stoa check, 100 tenants", checked, loaded, "loading")
+        _row(f"stoa check, {tenants} tenants", checked, loaded, "loading")
 
         def cold() -> None:
             shutil.rmtree(folder / "out", ignore_errors=True)
 
         command = [STOA, "compile", str(folder / "source"), "--env", "prod", "--out", str(folder / "out")]
         compiled = _timed(command, 3, cold)
-        _row("stoa compile, 100 tenants, cold", compiled, loaded, "loading")
-        _row("stoa compile, 100 tenants, unchanged", _timed(command, 3), loaded, "loading")
+        _row(f"stoa compile, {tenants} tenants, cold", compiled, loaded, "loading")
+        _row(f"stoa check, {tenants} tenants", checked, compiled, "compiling")
+        _row(f"stoa compile, {tenants} tenants, unchanged", _timed(command, 3), loaded, "loading")
 
 
 async def serving_tools() -> None:
