@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fmt": ("stoa_compiler.cli.fmt:command", "Every document in canonical layout."),
     "import": ("stoa_compiler.cli.importing:command", "Source documents from other descriptions."),
     "init": ("stoa_compiler.cli.init:command", "A new source that compiles."),
+    "lsp": ("stoa_compiler.cli.lsp:command", "A language server, for editors."),
     "schemas": ("stoa_compiler.cli.schemas:command", "The JSON Schemas of documents, for editors."),
     "serve": ("stoa_compiler.cli.serve:command", "The runtime."),
     "verify": ("stoa_compiler.cli.verify:command", "Whether a bundle is whole."),
