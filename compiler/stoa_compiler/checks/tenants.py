@@ -34,7 +34,14 @@ DISPLAY_NAME = Rule(
     help="Give each tenant a display name of its own.",
 )
 
-RULES = (OVER_CAP, PREFIX_OVERLAP, EMPTY_GRANT, DISPLAY_NAME)
+FOREIGN_PREFIX = Rule(
+    code="STOA425",
+    title="the prefix does not end in the tenant's name",
+    why="A tenant writes its own prefix. One that names somebody else's folder, or the platform's, would be a key to it.",
+    help="Let the last part of the prefix be the tenant's name, such as `tenants/<tenant>`.",
+)
+
+RULES = (FOREIGN_PREFIX, OVER_CAP, PREFIX_OVERLAP, EMPTY_GRANT, DISPLAY_NAME)
 
 
 def check(graph: Graph, report: Report) -> None:
@@ -55,14 +62,20 @@ def _prefixes(graph: Graph, report: Report) -> None:
     """Sorted, a prefix that lies in another follows it with only its like between."""
     by_prefix = sorted((t.declared.spec.secrets.prefix + "/", t.name, t) for t in graph.tenants)
     outer: tuple[str, TenantNode] | None = None
+    overlapping: set[str] = set()
     for prefix, _, tenant in by_prefix:
         if outer is not None and prefix.startswith(outer[0]):
             guilty = tenant if prefix == outer[0] else outer[1]
             where = guilty.origin.document.span(("spec", "secrets", "prefix"))
+            overlapping.add(guilty.name)
             said = "is also" if guilty is tenant else "is a folder above"
             report.add(PREFIX_OVERLAP, where, f"`{outer[0][:-1]}` {said} the prefix of another tenant")
         else:
             outer = (prefix, tenant)
+    for prefix, name, tenant in by_prefix:
+        if prefix.split("/")[-2] != name and name not in overlapping:
+            where = tenant.origin.document.span(("spec", "secrets", "prefix"))
+            report.add(FOREIGN_PREFIX, where, f"`{prefix[:-1]}` does not end in `{name}`")
 
 
 def _caps(graph: Graph, tenant: TenantNode, report: Report) -> None:
