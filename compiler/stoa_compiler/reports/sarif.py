@@ -7,7 +7,7 @@ from urllib.parse import quote
 from stoa_compiler import __version__
 from stoa_compiler.diagnostics import Diagnostic, Rule
 from stoa_compiler.reports.encoding import dumped, text
-from stoa_compiler.reports.excerpts import offending_text
+from stoa_compiler.reports.excerpts import short_text
 from stoa_compiler.reports.fingerprints import fingerprints
 from stoa_compiler.reports.terminal import visible
 from stoa_compiler.source import SourceFile, Span
@@ -75,6 +75,6 @@ def _location(span: Span, files: Mapping[str, SourceFile]) -> dict[str, Any]:
     region: dict[str, Any] = {"startLine": span.line, "startColumn": span.column}
     if (span.line, span.column) != (span.end_line, span.end_column):
         region |= {"endLine": span.end_line, "endColumn": span.end_column}
-    if snippet := offending_text(span, files):
+    if snippet := short_text(span, files):
         region["snippet"] = {"text": text(snippet)}
     return {"artifactLocation": artifact, "region": region}

@@ -107,22 +107,22 @@ class _Page:
     def snippet(self, marks: Sequence[_Mark], gutter: int, private: bool) -> Iterator[str]:
         """Lines of one file, in their order, each once, with what is marked in them."""
         empty = f" {' ' * gutter} {self.rule('|')}"
+        room = self.width - gutter - 4
         last = 0
         for number, group in groupby(marks, key=lambda m: m.span.line):
             here = list(group)
+            file = here[0].span.file
             if last and number == last + 2 and not private:
-                line = self.cut(source_line(here[0].span.file, number - 1, self.files), None, self.width - gutter - 4)[
-                    0
-                ]
-                yield f" {number - 1:>{gutter}} {self.rule('|')} {line}".rstrip()
+                between, _ = self.cut(source_line(file, last + 1, self.files), None, room)
+                yield f" {last + 1:>{gutter}} {self.rule('|')} {between}".rstrip()
             elif last and number > last + 1:
                 yield self.rule(_ELLIPSIS)
             single = [m for m in here if m.span.end_line == m.span.line]
-            line = source_line(here[0].span.file, number, self.files)
+            line = source_line(file, number, self.files)
             if private and single:
                 line = line[: max(m.span.end_column for m in single) - 1]
-            if single:
-                yield from self.marked(number, line, single, empty, gutter)
+            for together in [single] if single and _fits(line, room) else [[m] for m in single]:
+                yield from self.marked(number, line, together, empty, gutter)
                 last = number
             for mark in here:
                 if mark not in single:
@@ -234,6 +234,11 @@ def _neighbourhood(line: str, column: int, room: int) -> tuple[str, int]:
         return line, 0
     first = max(0, column - 1 - _AROUND * room)
     return line[first : column - 1 + _AROUND * room], first
+
+
+def _fits(line: str, room: int) -> bool:
+    """Whether the whole line can be shown."""
+    return len(line) <= 2 * _AROUND * room and _before(line, len(line) + 1) <= room
 
 
 def _moved(span: Span, characters: int) -> Span:

@@ -130,6 +130,19 @@ def test_a_long_line_is_cut_around_the_words() -> None:
     assert line.index("MARK") + 2 == marks.index("^^^^")
 
 
+def test_places_that_one_cut_of_a_line_cannot_show_have_one_each() -> None:
+    """The line may be the whole file."""
+    file = source(f"{'日1, ' * 90_000}MARK{', 日1' * 90_000} end\n")
+    note = Note("and there", span_of(file, "end"))
+    text = shown(Diagnostic(ERROR, span_of(file, "MARK"), "wrong", (note,)), file, width=60)
+    lines = text.splitlines()[2:6]
+    for line, under, words, mark in ((*lines[:2], "MARK", "^^^^"), (*lines[2:], "end", "---")):
+        assert columns(line) <= 60
+        assert line.startswith(" 1 | ...")
+        assert columns(line[: line.index(words)]) == under.index(mark)
+    assert text.splitlines()[6].removeprefix("   |").strip() == "and there"
+
+
 @given(
     st.text(st.sampled_from("ab 日本\u0301\t🙂\x1b"), max_size=200),
     st.text(st.sampled_from("x日"), min_size=1, max_size=90),
