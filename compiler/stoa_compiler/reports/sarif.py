@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 from stoa_compiler import __version__
-from stoa_compiler.diagnostics import Diagnostic, Rule
+from stoa_compiler.diagnostics import Diagnostic, Fix, Rule
 from stoa_compiler.reports.encoding import dumped, text
 from stoa_compiler.reports.excerpts import short_text
 from stoa_compiler.reports.fingerprints import fingerprints
@@ -60,7 +60,20 @@ def _result(d: Diagnostic, index: int, name: str, files: Mapping[str, SourceFile
         for number, note in enumerate(d.notes, start=1)
         if note.span is not None
     ]
-    return {**result, "relatedLocations": related} if related else result
+    if related:
+        result["relatedLocations"] = related
+    if d.fix is not None:
+        result["fixes"] = [_fix(d.fix)]
+    return result
+
+
+def _fix(fix: Fix) -> dict[str, Any]:
+    """The fix as changes of one file, which an editor can apply."""
+    replacements = [
+        {"deletedRegion": _region(e.span, whole=True), "insertedContent": {"text": text(e.text)}} for e in fix.edits
+    ]
+    change = {"artifactLocation": _artifact(fix.edits[0].span), "replacements": replacements}
+    return {"description": {"text": visible(fix.description)}, "artifactChanges": [change]}
 
 
 def _asides(d: Diagnostic) -> list[str]:
@@ -69,12 +82,21 @@ def _asides(d: Diagnostic) -> list[str]:
 
 
 def _location(span: Span, files: Mapping[str, SourceFile]) -> dict[str, Any]:
-    path = text(span.file)
-    absolute = path.startswith("/")
-    artifact = {"uri": f"file://{quote(path)}"} if absolute else {"uri": quote(path), "uriBaseId": "%SRCROOT%"}
-    region: dict[str, Any] = {"startLine": span.line, "startColumn": span.column}
-    if (span.line, span.column) != (span.end_line, span.end_column):
-        region |= {"endLine": span.end_line, "endColumn": span.end_column}
+    region = _region(span)
     if snippet := short_text(span, files):
         region["snippet"] = {"text": text(snippet)}
-    return {"artifactLocation": artifact, "region": region}
+    return {"artifactLocation": _artifact(span), "region": region}
+
+
+def _artifact(span: Span) -> dict[str, str]:
+    path = text(span.file)
+    absolute = path.startswith("/")
+    return {"uri": f"file://{quote(path)}"} if absolute else {"uri": quote(path), "uriBaseId": "%SRCROOT%"}
+
+
+def _region(span: Span, whole: bool = False) -> dict[str, Any]:
+    """The span. Without an extent it stands for its line, but in a fix (`whole`) for the place between characters."""
+    region: dict[str, Any] = {"startLine": span.line, "startColumn": span.column}
+    if whole or (span.line, span.column) != (span.end_line, span.end_column):
+        region |= {"endLine": span.end_line, "endColumn": span.end_column}
+    return region

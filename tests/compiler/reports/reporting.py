@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stoa_compiler.diagnostics import Diagnostic, Note, Rule
+from stoa_compiler.diagnostics import Diagnostic, Edit, Fix, Note, Rule
 from stoa_compiler.source import SourceFile, Span
 from tests.bad.corpus import CASES, found_in, source_of
 
@@ -43,6 +43,9 @@ def awkward() -> Found:
             WARNING, Span(file.shown, 3, 8, 5, 5), "this may be wrong", (Note("declared here", file.span(1, 1)),)
         ),
         Diagnostic(ERROR, file.span(), "about the file"),
+        Diagnostic(
+            ERROR, file.span(1, 6, 1), "mended", fix=Fix(f"write {hostile}", (Edit(file.span(1, 6, 1), hostile),))
+        ),
         Diagnostic(ERROR, Span("tenants/\udcff.yaml", 1, 1, 1, 1), "a name that is no text: `\udcff`"),
     ]
     return sorted(found, key=lambda d: d.order), files_of(file, other)

@@ -96,6 +96,12 @@ def test_sarif_is_what_its_schema_says(found: Found) -> None:
         region = location["region"]
         assert 1 <= region["startLine"] <= region.get("endLine", region["startLine"])
         assert len(result.get("relatedLocations", [])) == sum(n.span is not None for n in d.notes)
+        assert ("fixes" in result) == (d.fix is not None)
+        for fix in result.get("fixes", []):
+            (change,) = fix["artifactChanges"]
+            assert change["artifactLocation"] == location["artifactLocation"]
+            assert len(change["replacements"]) == len(d.fix.edits if d.fix else ())
+            assert all("endColumn" in r["deletedRegion"] for r in change["replacements"])
     names = [r["partialFingerprints"]["stoaFinding/v1"] for r in data["results"]]
     assert len(set(names)) == len(names)
 
