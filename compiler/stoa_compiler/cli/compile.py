@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,9 @@ from stoa_compiler.cli.session import (
     source_argument,
 )
 
+if TYPE_CHECKING:
+    from stoa_compiler.pipeline import Bundle
+
 
 @click.command("compile")
 @source_argument
@@ -24,29 +28,42 @@ from stoa_compiler.cli.session import (
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="The bundle's folder; replaced whole or not at all."
 )
+@click.option("--keep-going", is_flag=True, help="Write what has no errors, name what is left out, and exit 1.")
 @report_options
 @jobs_option
-def command(source: Path, environment: str, out: Path, outputs: Outputs, jobs: int) -> None:
+def command(source: Path, environment: str, out: Path, keep_going: bool, outputs: Outputs, jobs: int) -> None:
     """Compile SOURCE into the bundle of one environment.
 
-    The same source gives the same bytes. With any error, nothing is written.
+    The same source gives the same bytes. With any error, nothing is written, but for `--keep-going`: it leaves out
+    what an error stands in (an operation, else its document, else the tenant) and compiles the rest.
 
     Findings go where `stoa check` puts them. With `--format json`, stdout has a summary where there is no error.
     """
     started = time.perf_counter()
     from stoa_compiler.diagnostics import Report, Stop
     from stoa_compiler.pipeline import read, render
+    from stoa_compiler.sound import sound
     from stoa_compiler.write import NotABundle, write
 
     report = Report()
     checked = read(source, report, jobs)
+    graph = checked.graph
+    left_out: tuple[str, ...] = ()
+    if keep_going and report.errors and graph is not None:
+        kept = sound(graph, checked.source, report)
+        graph, left_out = (kept.graph, kept.left_out) if kept is not None else (None, ())
     try:
-        report.stop_if_errors()
-        assert checked.graph is not None
-        declared = list(checked.graph.platform.spec.environments)
+        if graph is None or not keep_going:
+            report.stop_if_errors()
+        assert graph is not None
+        declared = list(graph.platform.spec.environments)
         if environment not in declared:
             fail(f"`{environment}` is no environment of the platform; declared: {', '.join(declared)}", WRONG_USE)
-        bundle = render(checked.graph, environment, report)
+        rendered = Report()
+        try:
+            bundle = render(graph, environment, rendered)
+        finally:
+            report.found.extend(rendered.found)
     except Stop:
         outputs.publish(report, checked.source.files)
         raise SystemExit(FINDINGS) from None
@@ -58,13 +75,13 @@ def command(source: Path, environment: str, out: Path, outputs: Outputs, jobs: i
         fail(str(refusal), WRONG_USE)
     except OSError as error:
         fail(f"`{out}` cannot be written: {error.strerror}", OUTSIDE)
-    tenants = checked.graph.tenants_in(environment)
+    tenants = graph.tenants_in(environment)
     tools = sum(len(t.operations) for t in tenants)
     elapsed = round((time.perf_counter() - started) * 1000)
     if as_summary:
         import orjson
 
-        summary = {
+        summary: dict[str, object] = {
             "documents": len(checked.source.placed),
             "tenants": len(tenants),
             "tools": tools,
@@ -72,12 +89,29 @@ def command(source: Path, environment: str, out: Path, outputs: Outputs, jobs: i
             "milliseconds": elapsed,
             "digest": bundle.digest,
             "changed": changed,
+            "leftOut": list(left_out),
         }
         click.echo(orjson.dumps(summary))
-    if outputs.on_stdout:
-        return
+    if not outputs.on_stdout:
+        _say(out, len(checked.source.placed), len(tenants), tools, bundle, elapsed, changed, left_out)
+    if left_out:
+        raise SystemExit(FINDINGS)
+
+
+def _say(
+    out: Path,
+    documents: int,
+    tenants: int,
+    tools: int,
+    bundle: "Bundle",
+    elapsed: int,
+    changed: bool,
+    left_out: tuple[str, ...],
+) -> None:
+    """What was done, for people."""
     click.echo(
-        f"{len(checked.source.placed)} documents, {len(tenants)} tenants, {tools} tools -> "
-        f"{len(bundle.files)} artifacts in {elapsed} ms"
+        f"{documents} documents, {tenants} tenants, {tools} tools -> {len(bundle.files)} artifacts in {elapsed} ms"
     )
     click.echo(f"{out}: {'written' if changed else 'unchanged'}, {bundle.digest or 'no catalogs'}")
+    if left_out:
+        click.echo(f"left out, because of errors: {', '.join(left_out)}")
