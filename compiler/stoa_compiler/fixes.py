@@ -67,6 +67,15 @@ def deleted(span: Span, what: str) -> Fix:
     return Fix(f"delete {what}", (Edit(span, ""),))
 
 
+def without_anchor(file: SourceFile, span: Span) -> Fix:
+    """Nothing at `span`, where an anchor stands that nothing uses; nor the space that sets it apart."""
+    line = file.lines[span.line - 1]
+    before, after = line[: span.column - 1], line[span.end_column - 1 :]
+    end = span.end_column + len(after) - len(after.lstrip(" "))
+    start = span.column if after.strip() else len(before.rstrip(" ")) + 1
+    return deleted(Span(span.file, span.line, start, span.line, end), "the anchor, which nothing uses")
+
+
 def meant(document: Document, loc: Loc, known: Sequence[str], in_key: bool = False) -> Fix | None:
     """The only one of `known` that the key or value at `loc` can have meant."""
     span = document.span(loc, "key" if in_key else "value")

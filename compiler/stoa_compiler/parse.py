@@ -493,7 +493,7 @@ class _Reader:
             advice = f"Remove `&{name}`" + (
                 f", and write the value out in line{'s' * (len(uses) > 1)} {shown}" * bool(uses)
             )
-            fix = None if uses else fixes.deleted(span, "the anchor, which nothing uses")
+            fix = None if uses else fixes.without_anchor(self.file, span)
             self.report.add(ANCHOR, span, f"the anchor `&{name}` is not taken", help=f"{advice}.", fix=fix)
 
     def _count(self, event: Event, depth: int) -> None:

@@ -318,6 +318,13 @@ class _Described:
                 return  # Reported as a key without a value.
             self._wrong_type(loc, error)
 
+    def _exactly(self, loc: Loc) -> Fix | None:
+        """The value that the place decides, in place of the author's."""
+        exact = self.exact.get(loc)
+        if not exact or not isinstance(self._data(loc), (str, int, float)):
+            return None
+        return fixes.put(self.document.span(loc), exact)
+
     def _bounds(self, loc: Loc, error: ErrorDetails) -> None:
         name, value = _key(loc), error["input"]
         context = {k: f"{v:g}" if isinstance(v, float) else v for k, v in error.get("ctx", {}).items()}
@@ -339,13 +346,13 @@ class _Described:
         name, value, kind = _key(loc), error["input"], error["type"]
         wanted = _WANTED.get(kind, "something else")
         found = "a fraction" if isinstance(value, float) and wanted == "a whole number" else _type_name(value)
-        own, fix = str(loc[-1]), None
+        own, fix = str(loc[-1]), self._exactly(loc)
         match wanted, value:
             case "a string", bool() | int() | float() if self._form_at(loc):
                 advice = self._form_at(loc)
             case "a string", bool() | int() | float():
                 advice = f'Put it in quotes: `{own}: "{self._written(loc)}"`.'
-                fix = fixes.in_quotes(self.document, loc)
+                fix = fix or fixes.in_quotes(self.document, loc)
             case "true or false", str():
                 advice = "Write `true` or `false`; every other word is a string."
             case "a whole number" | "a number", str() if value.isascii() and value.isdigit():
@@ -386,7 +393,7 @@ class _Described:
             form,
             in_key,
             lookalikes(text) if pattern != pattern_of(base.Title) else (),
-            None if in_key else fixes.trimmed(self.document, loc, pattern),
+            None if in_key else self._exactly(loc) or fixes.trimmed(self.document, loc, pattern),
         )
 
     def _add(
@@ -525,6 +532,8 @@ def _is_required(place: Placed, document: Document, loc: Loc) -> bool:
     """Whether the document cannot do without what stands at `loc`, or the author alone knows."""
     if not loc or isinstance(loc[-1], int):
         return False
+    if _is_free_form(loc):
+        return True
     node = _Described(document, _schema(place.kind), {}, Report())._at(loc[:-1])
     return loc[-1] not in node.get("properties", {}) or loc[-1] in node.get("required", ())
 

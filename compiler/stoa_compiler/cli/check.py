@@ -1,17 +1,26 @@
 """`stoa check`: every mistake in the source."""
 
+import os
+import sys
+import time
 from pathlib import Path
 
 import click
 
-from stoa_compiler.cli.session import FINDINGS, Outputs, jobs_option, report_options, source_argument
+from stoa_compiler.cli.session import FINDINGS, OUTSIDE, Outputs, jobs_option, report_options, source_argument
+from stoa_compiler.diagnostics import Report, Stop
+
+POLL_SECONDS = 0.2
 
 
 @click.command("check")
 @source_argument
+@click.option("--fix", is_flag=True, help="Mend what has one right answer; the findings are those that are left.")
+@click.option("--diff", is_flag=True, help="Show on stdout what --fix would change; write nothing.")
+@click.option("--watch", is_flag=True, help="Stay, and check again when a file changes.")
 @report_options
 @jobs_option
-def command(source: Path, outputs: Outputs, jobs: int) -> None:
+def command(source: Path, fix: bool, diff: bool, watch: bool, outputs: Outputs, jobs: int) -> None:
     """Every mistake in SOURCE, with its place and what to do. Exits 1 when one is an error.
 
     In CI, one run gives the text in the log and the reports that the server shows:
@@ -19,11 +28,25 @@ def command(source: Path, outputs: Outputs, jobs: int) -> None:
     \b
         stoa check --report gitlab=gl-code-quality-report.json --report junit=junit.xml
     """
-    from stoa_compiler.diagnostics import Report, Stop
-    from stoa_compiler.pipeline import read, render
+    if diff and outputs.on_stdout:
+        raise click.UsageError("--diff writes to stdout: give the findings' form a file with --output")
+    if watch and (fix or diff):
+        raise click.UsageError("--watch only checks: it goes neither with --fix nor with --diff")
+    if watch:
+        _watch(source, outputs, jobs)
+    elif diff:
+        _show_fixes(source, jobs)
+        raise SystemExit(_check(source, outputs, jobs))
+    else:
+        raise SystemExit(_fix(source, outputs, jobs) if fix else _check(source, outputs, jobs))
+
+
+def _check(source: Path, outputs: Outputs, jobs: int) -> int:
+    """Publishes the findings; the exit code that they lead to."""
+    from stoa_compiler.pipeline import Checked, read, render
 
     report = Report()
-    checked = read(source, report, jobs)
+    checked: Checked = read(source, report, jobs)
     if checked.graph is not None and not report.errors:
         for environment in checked.graph.platform.spec.environments:
             try:
@@ -34,5 +57,67 @@ def command(source: Path, outputs: Outputs, jobs: int) -> None:
     if not outputs.on_stdout and not report.errors:
         count = len(checked.source.placed)
         click.echo(f"{count} document{'' if count == 1 else 's'}: no errors")
-    if report.errors:
-        raise SystemExit(FINDINGS)
+    return FINDINGS if report.errors else 0
+
+
+def _fix(source: Path, outputs: Outputs, jobs: int) -> int:
+    """Writes what can be mended, then checks what lies there now."""
+    from stoa_compiler.load import load
+    from stoa_compiler.mend import mend
+    from stoa_compiler.write import replace_file
+
+    report = Report()
+    mended = mend(load(source, report), report, jobs)
+    files = len(mended.changed)
+    lost = [old.shown for old, new in mended.changed if not replace_file(source / old.path, old.content, new.content)]
+    for shown in lost:
+        click.echo(f"error: `{shown}` was changed meanwhile: left alone", err=True)
+    code = _check(source, outputs, jobs)
+    if not lost:
+        click.echo(f"fixed {_count(mended.fixed, 'mistake')} in {_count(files, 'file')}", err=True)
+    return OUTSIDE if lost else code
+
+
+def _show_fixes(source: Path, jobs: int) -> None:
+    from stoa_compiler.load import load
+    from stoa_compiler.mend import mend
+    from stoa_compiler.write import unified_diff
+
+    report = Report()
+    for old, new in mend(load(source, report), report, jobs).changed:
+        click.echo(unified_diff(old, new.content.decode("utf-8", "replace")), nl=False)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _watch(source: Path, outputs: Outputs, jobs: int) -> None:
+    """Checks on every change, until Ctrl-C."""
+    try:
+        while True:
+            stamps = _stamps(source)
+            if sys.stderr.isatty():
+                click.clear()
+            start = time.perf_counter()
+            _check(source, outputs, jobs)
+            seconds = time.perf_counter() - start
+            click.echo(f"checked in {seconds:.2f} s; Ctrl-C ends the watch", err=True)
+            while _stamps(source) == stamps:
+                time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        return
+
+
+def _stamps(source: Path) -> dict[str, tuple[int, int, int]]:
+    """Of every file its time, size and number: what changes when an editor saves."""
+    stamps = {}
+    for folder, folders, names in os.walk(source):
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        for path in (os.path.join(folder, name) for name in names if not name.startswith(".")):  # noqa: PTH118
+            try:
+                status = os.lstat(path)
+            except OSError:
+                continue
+            stamps[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
+    return stamps
