@@ -4,7 +4,6 @@ YAML 1.2's core schema over libyaml's events. The language needs no anchors, ali
 several documents, and refuses them: each is a way to write something other than what a reviewer reads.
 """
 
-import multiprocessing
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -154,6 +153,8 @@ def parse(placed: Sequence[Placed], report: Report, jobs: int = 1) -> list[tuple
     """The documents that are well-formed; the others are reported. `jobs` processes share the work."""
     files = [place.file for place in placed]
     if jobs > 1 and len(files) >= MIN_FILES_TO_SHARE:
+        import multiprocessing  # Only here: it costs a small compile more than it saves.
+
         with multiprocessing.get_context("fork").Pool(jobs) as pool:
             read = pool.map(_read, files, chunksize=max(1, len(files) // (jobs * 8)))
     else:
