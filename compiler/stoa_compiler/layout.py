@@ -42,9 +42,10 @@ def lay_out(file: SourceFile, kind: str, report: Report) -> str | None:
     if document is None:
         return None
     before = file.content.decode().replace("\r\n", "\n")
-    after = _laid_out(before, document, kind)
+    reader = _Reader(before).read()
+    after = _laid_out(reader, document, kind)
     again = parse_file(SourceFile(file.path, file.shown, after.encode()), Report())
-    if again is None or _said(again) != _said(document) or _remarks(before) != _remarks(after):
+    if again is None or _said(again) != _said(document) or _remarks(reader) != _remarks(_Reader(after).read()):
         raise NotKept(f"the layout of `{file.shown}` would change what it says")
     return after
 
@@ -53,8 +54,8 @@ def _said(document: Document) -> bytes:
     return orjson.dumps(document.data, option=orjson.OPT_SORT_KEYS)
 
 
-def _remarks(text: str) -> Counter[str]:
-    return Counter(c.text for c in _Reader(text).read().comments)
+def _remarks(reader: "_Reader") -> Counter[str]:
+    return Counter(c.text for c in reader.comments)
 
 
 # Reading: values with what stands between them.
@@ -297,11 +298,10 @@ def _around(entry: _Entry | None) -> Iterator[_Value]:
 # Writing.
 
 
-def _laid_out(text: str, document: Document, kind: str) -> str:
-    reader = _Reader(text).read()
+def _laid_out(reader: _Reader, document: Document, kind: str) -> str:
     root = reader.root
     if root is None or not root.entries:
-        return text.rstrip("\n") + "\n"
+        return reader.text.rstrip("\n") + "\n"
     writer = _Writer(reader)
     opening = writer.remarks(root.entries[0].head, root.entries[0].line)
     own = len(opening) - opening[::-1].index("") if "" in opening else len(opening)

@@ -286,10 +286,10 @@ def test_what_is_not_well_formed_is_reported_and_left_alone() -> None:
 
 
 def test_a_layout_that_says_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "_laid_out", lambda text, document, kind: "a: 2\n# c\n")
+    monkeypatch.setattr(layout, "_laid_out", lambda reader, document, kind: "a: 2\n# c\n")
     with pytest.raises(NotKept):
         laid_out("a: 1\n# c\n")
-    monkeypatch.setattr(layout, "_laid_out", lambda text, document, kind: "a: 1\n")
+    monkeypatch.setattr(layout, "_laid_out", lambda reader, document, kind: "a: 1\n")
     with pytest.raises(NotKept):
         laid_out("a: 1\n# c\n")
 
