@@ -17,6 +17,8 @@ from stoa_compiler.validate import Valid, validate_document
 
 RENDERED_WHILE_TYPING = 100
 """Up to so many documents, bundles are rendered at each pause; in a larger source only when a file is saved."""
+CHECKED_WHILE_TYPING = 500
+"""Up to so many, all are checked at each pause; in a larger source only the tenant's whose document is edited."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Project:
     root: Path
     unsaved: dict[str, bytes] = field(default_factory=dict)
     current: Analysis | None = None
+    _edited: set[str] = field(default_factory=set)
+    """Tenants whose documents were edited since the last analysis; empty text for the platform."""
     _stale: bool = True
     """Whether the disk may hold something else than what was loaded."""
     _loaded: tuple[Source, tuple[Diagnostic, ...]] = (Source((), {}), ())
@@ -52,14 +56,19 @@ class Project:
 
     def edit(self, path: str, content: bytes) -> None:
         """The editor holds `content` for a file."""
-        if path not in self.unsaved:
+        known = self.file(path)
+        if known is None:
             self._stale = True
+        elif known.content != content:
+            self._edited.add(path.rpartition("/")[0].partition("/")[0])
         self.unsaved[path] = content
 
     def forget(self, path: str) -> None:
         """The editor holds the file no longer: what is on disk counts."""
-        self.unsaved.pop(path, None)
-        self._stale = True
+        content = self.unsaved.pop(path, None)
+        file = self.root / path
+        if not file.is_file() or file.read_bytes() != content:
+            self._stale = True
 
     def disk_changed(self) -> None:
         """Files were written, made or removed."""
@@ -68,19 +77,45 @@ class Project:
     def analyse(self) -> Analysis:
         """What is found now. Takes its time; may be called in another thread."""
         with self._busy:
-            saved, self._stale = self._stale, False
-            source, found = self._source(saved)
-            report = Report(list(found))
-            valid = [v for place in source.placed if (v := self._valid(place, report)) is not None]
-            graph = link(source, valid, report)
-            if graph is not None:
-                check(graph, report)
-                if not report.errors and (saved or len(source.placed) <= RENDERED_WHILE_TYPING):
-                    _render(graph, report)
-            paths = {file.path for file in source.files.values()}
-            documents = {path: document for path, document in self._last_good.items() if path in paths}
-            self.current = Analysis(source, documents, graph, _by_path(source, report))
+            anew, self._stale = self._stale, False
+            edited, self._edited = self._edited, set()
+            source, found = self._source(anew)
+            few = len(source.placed) <= CHECKED_WHILE_TYPING
+            if anew or few or "" in edited or self.current is None:
+                self.current = self._whole(source, found, anew or len(source.placed) <= RENDERED_WHILE_TYPING)
+            elif edited:
+                self.current = self._part(self.current, source, edited)
             return self.current
+
+    def _whole(self, source: Source, found: Sequence[Diagnostic], rendered: bool) -> Analysis:
+        report = Report(list(found))
+        valid = [v for place in source.placed if (v := self._valid(place, report)) is not None]
+        graph = link(source, valid, report)
+        if graph is not None:
+            check(graph, report)
+            if rendered and not report.errors:
+                _render(graph, report)
+        return Analysis(source, self._known(source), graph, _by_path(source, report))
+
+    def _part(self, before: Analysis, source: Source, edited: set[str]) -> Analysis:
+        """The analysis with only some tenants looked at again; what they do to others shows when a file is saved."""
+        report = Report()
+        places = [p for p in source.placed if p.tenant is None or p.tenant in edited]
+        graph = link(source, [v for p in places if (v := self._valid(p, report)) is not None], report)
+        if graph is not None:
+            check(graph, report)
+        now = {p: f for p, f in _by_path(source, report).items() if p.partition("/")[0] in edited}
+        if graph is not None and before.graph is not None:
+            looked_at = {t.name for t in graph.tenants}
+            others = [t for t in before.graph.tenants if t.name not in edited]
+            kept = [t for t in before.graph.tenants if t.name in edited - looked_at]
+            tenants = sorted([*others, *kept, *graph.tenants], key=lambda t: t.name)
+            graph = replace(graph, tenants=tuple(tenants))
+        return Analysis(source, self._known(source), graph, {**before.findings, **now})
+
+    def _known(self, source: Source) -> dict[str, Document]:
+        paths = {file.path for file in source.files.values()}
+        return {path: document for path, document in self._last_good.items() if path in paths}
 
     def file(self, path: str) -> SourceFile | None:
         """A file of the source as it is now, also one that was edited since the last analysis."""

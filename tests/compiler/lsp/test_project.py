@@ -95,6 +95,30 @@ def test_documents_are_read_again_only_when_they_change(project: Project) -> Non
     assert changed == {BILLING}
 
 
+def test_a_large_source(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Typing checks the tenant that is edited, and keeps what is known of the others; saving checks everything."""
+    monkeypatch.setattr("stoa_compiler.lsp.project.CHECKED_WHILE_TYPING", 1)
+    greg = (project.root / "greg/tenant.yaml").read_text()
+    project.edit("greg/tenant.yaml", greg.replace("tier: ", "tier: no-").encode())
+    assert codes(project, "greg/tenant.yaml") == ["STOA301"]
+    text = (project.root / TENANT).read_text()
+    project.edit(TENANT, text.replace("tier: enterprise", "tier: enterprize").encode())
+    assert (codes(project, TENANT), codes(project, "greg/tenant.yaml")) == (["STOA301"], ["STOA301"])
+    graph = project.analyse().graph
+    assert graph is not None
+    assert [t.name for t in graph.tenants] == ["alderbrook", "greg", "ioi"]
+    # An address that another tenant has as well: seen when the file is saved.
+    sorrento = greg.split("email: ")[1].split("\n")[0]
+    project.edit(TENANT, text.replace("wade.watts@ioi.example", sorrento).encode())
+    assert codes(project, TENANT) == []
+    project.edit("greg/tenant.yaml", greg.encode())
+    project.disk_changed()
+    found = project.analyse().findings
+    assert found[TENANT] or found["greg/tenant.yaml"]
+    project.edit("platform.yaml", (project.root / "platform.yaml").read_bytes().replace(b"    devops:\n", b"    d:\n"))
+    assert "STOA301" in codes(project, "alderbrook/tenant.yaml")
+
+
 def test_a_broken_document_is_still_known(project: Project) -> None:
     """References to what it declared lead there while it is half typed."""
     platform = (project.root / "platform.yaml").read_text()
