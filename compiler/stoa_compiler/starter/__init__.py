@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from importlib.resources import files as resources
+from typing import Any
 
 import yaml
 
@@ -52,6 +53,7 @@ def starter(name: str, tenant: str, domain: str) -> Iterator[tuple[str, str]]:
         yield file if file == "README.md" else f".{file}", _filled(file, values)
     yield ".gitignore", "# Bundles, and what `stoa dev` leaves.\n/.stoa/\n"
     yield ".vscode/settings.json", _json({"yaml.schemas": {f"./{SCHEMAS}/{s}": p for s, p in _ASSOCIATIONS.items()}})
+    yield ".vscode/tasks.json", _json(_TASKS)
     yield ".vscode/extensions.json", _json({"recommendations": ["redhat.vscode-yaml"]})
     for file, content in emit.files():
         yield f"{SCHEMAS}/{file}", content.decode()
@@ -66,6 +68,35 @@ _ASSOCIATIONS: Mapping[str, str] = {
     emit.schema_file("Subscription"): "**/subscriptions/*.yaml",
 }
 """Which schema an editor uses for which files, also for one that has no first line yet to say so."""
+
+_TASKS: Mapping[str, Any] = {
+    "version": "2.0.0",
+    "tasks": [
+        {
+            "label": "stoa check",
+            "type": "process",
+            "command": "stoa",
+            "args": ["check", "."],
+            "group": {"kind": "build", "isDefault": True},
+            "presentation": {"reveal": "silent"},
+            "problemMatcher": {
+                "owner": "stoa",
+                "source": "stoa",
+                "fileLocation": ["relative", "${workspaceFolder}"],
+                "pattern": {
+                    "regexp": r"^(\S.*?):(\d+):(\d+): (error|warning)\[(STOA\d+)\]: (.*)$",
+                    "file": 1,
+                    "line": 2,
+                    "column": 3,
+                    "severity": 4,
+                    "code": 5,
+                    "message": 6,
+                },
+            },
+        }
+    ],
+}
+"""`stoa check` as VS Code's build task, whose findings it shows at their places."""
 
 
 def _filled(file: str, values: Mapping[str, str]) -> str:

@@ -123,6 +123,27 @@ def test_schemas_are_renewed(run: Callable[..., Result], tmp_path: Path) -> None
     assert stale.read_bytes() == dict(emit.files())["plan.schema.json"]
 
 
+def test_editor_shows_what_check_finds(run: Callable[..., Result], tmp_path: Path) -> None:
+    """VS Code's build task: the command that it runs, and the lines that it finds places in."""
+    run("init", "mine", "--tenant", "acme")
+    source = tmp_path / "mine"
+    (task,) = json.loads((source / ".vscode/tasks.json").read_text())["tasks"]
+    tenant = source / "acme/tenant.yaml"
+    tenant.write_text(tenant.read_text().replace("tier: team", "tier: teem"))
+    done = subprocess.run([STOA, *task["args"]], cwd=source, capture_output=True, text=True, check=False)
+    pattern = task["problemMatcher"]["pattern"]
+    (found,) = re.finditer(pattern["regexp"], done.stderr, re.MULTILINE)
+    shown = {key: found[group] for key, group in pattern.items() if key != "regexp"}
+    assert shown == {
+        "file": "acme/tenant.yaml",
+        "line": "9",
+        "column": "9",
+        "severity": "error",
+        "code": "STOA301",
+        "message": "the tier `teem` is not declared",
+    }
+
+
 def test_pipeline_is_well_formed(run: Callable[..., Result], tmp_path: Path) -> None:
     run("init", "mine")
     judge = [str(Path(sys.executable).with_name("check-jsonschema")), "--builtin-schema", "vendor.gitlab-ci"]
