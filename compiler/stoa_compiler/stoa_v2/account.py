@@ -80,7 +80,9 @@ class Fate:
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """Where the value stands now; below the entry's places where the entry holds a whole part."""
+        """Where the value stands now; below the entry's places where the entry carries a whole part over."""
+        if self.entry.outcome not in ("mapped", "changed"):
+            return self.entry.places
         rest = self.loc[len(self.entry.loc) :]
         return tuple(Place(p.path, (*p.loc, *rest)) for p in self.entry.places)
 
@@ -118,6 +120,10 @@ class Account:
             outcome = min(known.outcome, outcome, key=lambda o: _RANK[o])
         self.entries[loc] = Entry(loc, outcome, reason, places)
         self._touched.update(loc[:n] for n in range(len(loc) + 1))
+
+    def take(self, loc: Loc, same: bool, how: str, *places: Place) -> None:
+        """Notes that the value is carried over, as it is or else `how`."""
+        self.put(loc, "mapped" if same else "changed", "" if same else how, *places)
 
     def touches(self, loc: Loc) -> bool:
         """Whether something at or below `loc` is claimed."""

@@ -49,10 +49,11 @@ def resolve(url: str, tenant: str, wishes: Wishes) -> Backend:
         found = Backend(
             f"https://{base.netloc}", path, base.hostname or "", f"--backend puts it in place of `{authority}`"
         )
+    elif parts.scheme.lower() not in ("http", "https") or not authority:
+        kept = path if path.startswith("/") and _PATH.fullmatch(path) and "//" not in path else ""
+        return _placeholder(tenant, kept, "it is no absolute http or https URL", credential)
     elif not _PATH.fullmatch(path) or "//" in path:
         return _placeholder(tenant, "", "its path cannot be sent", credential)
-    elif parts.scheme.lower() not in ("http", "https") or not authority:
-        return _placeholder(tenant, path, "it is no absolute http or https URL", credential)
     else:
         named = endpoint(f"https://{authority}{path}")
         if named is None:

@@ -13,6 +13,7 @@ from stoa_compiler.stoa_v2.contracts import CLASSES, STATES, take_schemas
 from stoa_compiler.stoa_v2.declared import verdict
 from stoa_compiler.stoa_v2.drafts import (
     METHODS,
+    ROUTE,
     Draft,
     Owner,
     Row,
@@ -168,8 +169,10 @@ class _Api:
                 self.account.missing(self.loc, f"`backend` is missing in `{self.original[:60]}`")
             url = ""
         wanted = self._wanted()
-        if why is None and not wanted:
+        if why is None and all(part in self.scene.decisions.left_out for _, part, *_ in wanted):
             why = "no operation of it can come in"
+            reasons = [self.scene.decisions.left_out[part] for _, part, *_ in wanted]
+            why = "; ".join(dict.fromkeys([why, *reasons]))
         if why is not None:
             self._leave_out(wanted, why)
             return
@@ -177,10 +180,7 @@ class _Api:
         self._header(classification)
         self._backend(url, classification)
         self._operations(wanted, classification)
-        if self.draft.operations:
-            self.scene.drafts.append(self.draft)
-        else:
-            leave_out(self.account, self.loc, "no operation of it can come in")
+        self.scene.drafts.append(self.draft)
 
     def _leave_out(self, wanted: list[tuple[Loc, Part, str, str, str]], why: str) -> None:
         for at, _, wish, method, path in wanted:
@@ -250,11 +250,12 @@ class _Api:
             text = self.values.text((*self.loc, "description"), api["description"], draft.place("description"))
             if text:
                 spec["description"] = text
+        version = None
         if api.get("version") is not None:
-            spec["version"] = self.values.version((*self.loc, "version"), api["version"], draft.place("version"))
-        else:
-            spec["version"] = "1.0.0"
+            version = self.values.version((*self.loc, "version"), api["version"], draft.place("version"))
+        if version is None:
             self.scene.assume(draft.place("version"), "1.0.0", "APIs of bundles have no version")
+        spec["version"] = version or "1.0.0"
         spec["classification"] = classification
         if "classification" in api and api["classification"] is not None:
             account.put((*self.loc, "classification"), "mapped", "", draft.place("classification"))
@@ -284,7 +285,7 @@ class _Api:
         draft.spec["backend"] = result
         at = (*self.loc, "backend")
         places = [draft.place("backend", "urls", e) for e in self.owner.environments]
-        account.put(at, "mapped" if base == url else "changed", backend.reason, *places)
+        account.take(at, base == url, backend.reason or "without the slash at its end", *places)
         if backend.credential:
             account.put(at, "secret", "the URL bears a credential: revoke it, and keep its successor in Vault")
         if "authentication" in self.api:
@@ -348,7 +349,7 @@ class _Api:
         said = f"the variable becomes the key `{variable}` of a secret in Vault: put the value there"
         account.put((*at, "env_var"), "changed", said, Place(place.path, (*place.loc, "secret")))
         at_type = Place(place.path, (*place.loc, "type"))
-        account.put((*at, "type"), "mapped" if kind == result["type"] else "changed", "", at_type)
+        account.take((*at, "type"), kind == result["type"], f"`{result['type']}` is what is sent", at_type)
         return result
 
     def _timeouts(self, at: Loc, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -373,7 +374,7 @@ class _Api:
             found["total"] = total
             same = total == settings["timeout"]
             place = self.draft.place("backend", "timeouts", "total")
-            self.account.put((*at, "timeout"), "mapped" if same else "changed", "" if same else "in seconds", place)
+            self.account.take((*at, "timeout"), same, "in seconds", place)
         elif found:
             longest = max(found.values(), key=milliseconds)
             found["total"] = longest
@@ -398,7 +399,7 @@ class _Api:
                 found["backoff"] = wait
                 place = self.draft.place("backend", "retries", "backoff")
                 same = wait == policy["initial_delay"]
-                self.account.put((*at, "initial_delay"), "mapped" if same else "changed", "", place)
+                self.account.take((*at, "initial_delay"), same, "in seconds", place)
         if policy.get("backoff") == "exponential":
             self.account.put((*at, "backoff"), "derived", "the wait doubles with each try")
         return found
@@ -428,7 +429,7 @@ class _Api:
             ("failure_threshold", "failures", bounded == number),
             ("reset_timeout", "reset", wait == reset),
         ):
-            self.account.put((*at, key), "mapped" if same else "changed", "", Place(place.path, (*place.loc, name)))
+            self.account.take((*at, key), same, "with a unit, and within bounds", Place(place.path, (*place.loc, name)))
         return {"failures": bounded, "reset": wait}
 
     def _operations(self, wanted: list[tuple[Loc, Part, str, str, str]], classification: str) -> None:
@@ -471,8 +472,8 @@ class _Api:
             self.scene.assume(place(), name, "named after method and path")
         route = route_of(path)
         result: dict[str, Any] = {"method": method, "path": route}
-        account.put((*at, "method"), "mapped" if operation["method"] == method else "changed", "", place("method"))
-        account.put((*at, "path"), "mapped" if operation["path"] == route else "changed", "", place("path"))
+        account.take((*at, "method"), operation["method"] == method, "in capitals", place("method"))
+        account.take((*at, "path"), operation["path"] == route, ROUTE, place("path"))
         if "description" in operation:
             summary = self.values.title((*at, "description"), operation["description"], place("summary"))
             if summary:
@@ -551,22 +552,24 @@ def _tenant(scene: Scene, account: Account, owner: Owner, data: Mapping[str, Any
             account.bad(("metadata",), "`metadata` is not a mapping")
         metadata = {}
     name_at = Place(path, ("metadata", "name"))
+    owned = [Place(d.path, ("metadata", "tenant")) for d in scene.drafts if d.account is account]
     if isinstance(metadata.get("name"), str) and metadata["name"].strip():
         same = metadata["name"] == owner.name
         said = "" if same else "names have at most 31 letters, digits and hyphens, and some are reserved"
-        account.put(("metadata", "name"), "mapped" if same else "changed", said, name_at)
-    elif "name" in metadata:
-        account.bad(("metadata", "name"), "`name` is not a text")
+        account.put(("metadata", "name"), "mapped" if same else "changed", said, name_at, *owned)
     else:
-        scene.assume(name_at, owner.name, "the bundle names no tenant")
+        if "name" in metadata:
+            account.bad(("metadata", "name"), "`name` is not a text")
+        for at in (name_at, *owned):
+            scene.assume(at, owner.name, "`metadata.name` does not say it")
     labels = mapping(metadata.get("labels"))
-    at: Loc = ("metadata", "labels")
+    of_labels: Loc = ("metadata", "labels")
     if "tenant-id" in labels:
         same = labels["tenant-id"] == metadata.get("name")
         said = "`metadata.name` says it" if same else f"differs from the name; the tenant is `{owner.name}`"
-        account.put((*at, "tenant-id"), "duplicate" if same else "note", said)
+        account.put((*of_labels, "tenant-id"), "duplicate" if same else "note", said)
     if "admin-email" in labels:
-        where: Loc = (*at, "admin-email")
+        where: Loc = (*of_labels, "admin-email")
         if not is_email(labels["admin-email"]):
             account.bad(where, "`admin-email` is not an address")
         elif labels["admin-email"] == owner.contact:
@@ -577,7 +580,7 @@ def _tenant(scene: Scene, account: Account, owner: Owner, data: Mapping[str, Any
         realm = scene.platform.spec.identity.realm
         same = labels["keycloak-realm"] == realm
         said = "the platform document names the realm" if same else f"the platform's one realm is `{realm}`"
-        account.put((*at, "keycloak-realm"), "derived" if same else "no equivalent", said)
+        account.put((*of_labels, "keycloak-realm"), "derived" if same else "no equivalent", said)
     tier = _tier(scene, account, owner, metadata, path)
     secrets = mapping(mapping(spec.get("security")).get("secrets"))
     if "path" in secrets:

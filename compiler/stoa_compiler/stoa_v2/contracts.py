@@ -13,6 +13,7 @@ from stoa_compiler.stoa_v2.account import Account, Place
 from stoa_compiler.stoa_v2.backends import Backend, common, resolve
 from stoa_compiler.stoa_v2.drafts import (
     METHODS,
+    ROUTE,
     SAFE,
     Draft,
     Owner,
@@ -24,7 +25,7 @@ from stoa_compiler.stoa_v2.drafts import (
     side_effects_of,
     twins,
 )
-from stoa_compiler.stoa_v2.schemas import Schema, added_by_path
+from stoa_compiler.stoa_v2.schemas import Schema
 from stoa_compiler.stoa_v2.values import mapping
 from stoa_compiler.stoa_v2.wishes import Part
 from stoa_schemas import names
@@ -124,13 +125,16 @@ def map_contract(scene: Scene, account: Account, owner: Owner, chosen: Mapping[s
         return
     by_origin = _by_origin(wanted)
     for origin, group in by_origin.items():
+        if all(w.part in scene.decisions.left_out for w in group):
+            for w in group:
+                _rows(scene, account, [w], chosen[origin], scene.decisions.left_out[w.part])
+                leave_out(account, w.loc, scene.decisions.left_out[w.part])
+            continue
         backend = group[0].backend
         draft = Draft(part, account, owner.name, chosen[origin], {}, backend.host)
         _header(scene, draft, owner, classification, len(by_origin) > 1)
         _backend(scene, draft, owner, group)
         _operations(scene, draft, group, classification)
-        if not draft.operations:
-            continue
         scene.drafts.append(draft)
     if not any(d.part == part for d in scene.drafts):
         leave_out(account, (), "no operation of it can come in")
@@ -287,11 +291,12 @@ def _header(scene: Scene, draft: Draft, owner: Owner, classification: str, split
         description = values.text(("description",), data["description"], draft.place("description"))
         if description:
             spec["description"] = description
+    version = None
     if data.get("version") is not None:
-        spec["version"] = values.version(("version",), data["version"], draft.place("version"))
-    else:
-        spec["version"] = "1.0.0"
+        version = values.version(("version",), data["version"], draft.place("version"))
+    if version is None:
         scene.assume(draft.place("version"), "1.0.0", "the file has no version")
+    spec["version"] = version or "1.0.0"
     spec["classification"] = classification
     if data.get("classification") is not None:
         account.put(("classification",), "mapped", "", draft.place("classification"))
@@ -358,6 +363,10 @@ def _operations(scene: Scene, draft: Draft, group: Sequence[Wanted], classificat
         tool = names.tool_id(draft.tenant, draft.name, name)
         scene.rows.append(Row(draft.account.file, w.loc, w.wish, w.method, w.path, tool, draft.name, ""))
     draft.spec["operations"] = operations
+    came_in = {p.loc for p in draft.operations.values()}
+    for w in group:
+        if w.loc not in came_in:
+            leave_out(draft.account, w.loc, scene.decisions.left_out.get(w.part, "no method of it came in"))
 
 
 def _rows(scene: Scene, account: Account, wanted: Sequence[Wanted], contract: str, why: str) -> None:
@@ -375,8 +384,9 @@ def _operation(scene: Scene, draft: Draft, name: str, w: Wanted, path: str, clas
     result: dict[str, Any] = {"method": w.method, "path": path}
     methods = endpoint["methods"]
     written = methods if isinstance(methods, str) else methods[w.method_loc[-1]]
-    account.put(w.method_loc, "mapped" if written == w.method else "changed", "", place("method"))
-    account.put((*w.loc, "path"), "mapped" if path == endpoint["path"] else "changed", "", place("path"))
+    account.take(w.method_loc, written == w.method, "in capitals", place("method"))
+    how = ROUTE if path == w.path else "part of the backend's own path stands before it"
+    account.take((*w.loc, "path"), path == endpoint["path"], how, place("path"))
     llm = endpoint.get("llm")
     if llm is not None and not isinstance(llm, dict):
         account.bad((*w.loc, "llm"), "`llm` is not a mapping")
@@ -399,7 +409,7 @@ def _operation(scene: Scene, draft: Draft, name: str, w: Wanted, path: str, clas
             account.put((*at, "safe_for_agents"), "now enforced", "kept out of every MCP catalog", place("agents"))
         else:
             account.put((*at, "safe_for_agents"), "derived", "agents may call what is not kept from them")
-    elif not llm:
+    else:
         result["agents"] = False
         scene.assume(place("agents"), False, "nothing says that the operation is safe for agents")
     held = scene.decisions.held.get(w.part)
@@ -439,9 +449,7 @@ def _name(
         if w.single and wire is not None:
             scene.renamed[tool] = wire
         same = tool == wire
-        said = "follows from the names of tenant, contract and operation" + (
-            "" if same else f": clients see `{wire}` now"
-        )
+        said = "the names of tenant, contract and operation make it" if same else f"clients see `{wire}`"
         account.put((*w.loc, "llm", "tool_name"), "derived" if same else "changed", said, at)
     elif "tool_name" in llm:
         account.bad((*w.loc, "llm", "tool_name"), "`tool_name` is not a text")
@@ -484,9 +492,9 @@ def _approval(
     demanded = scene.demands_approval(classification, effects)
     if declared or declared is None:
         result["approval"] = True
-        account.put(
-            at, "now enforced", "was shown and not enforced; every call stops until a second person approves", place
-        )
+        said = "was shown and not enforced; every call stops until a second person approves"
+        said = said if declared else "taken as true"
+        account.put(at, "now enforced", said, place)
     elif demanded:
         account.put(at, "now enforced", f"`{classification}` has `{effects}` approved, whatever the contract says")
     else:
@@ -497,23 +505,36 @@ def take_schemas(
     scene: Scene, account: Account, loc: Loc, data: Mapping[str, Any], path: str, result: dict[str, Any], place: Any
 ) -> None:
     """Puts the schemas of arguments and answer into the operation."""
-    taken = None
-    if "input_schema" in data:
-        schema = Schema(account, (*loc, "input_schema"), place("input"))
-        taken = schema.read(data["input_schema"])
-    reader = Schema(account, (*loc, "input_schema"), place("input"))
-    closed = reader.close(taken, path) if taken is not None else reader.close({}, path)
-    for argument in added_by_path(taken, path):
-        scene.assume(
-            place("input", "properties", argument), {"type": "string"}, "the path names it, and no schema does"
-        )
-    if taken is None and not closed.get("properties"):
-        scene.assume(place("input"), closed, "the file has no schema of the arguments, so that the tool takes none")
+    schema = Schema(account, (*loc, "input_schema"), place("input"))
+    taken = schema.read(data["input_schema"]) if "input_schema" in data else None
+    closed = schema.close(taken or {}, path)
+    if taken is None:
+        why = "no schema says more than the path" if closed.get("properties") else "without a schema, it takes none"
+        scene.assume(place("input"), closed, f"the arguments: {why}")
+    else:
+        _added(scene, taken, closed, place)
     result["input"] = closed
     if "output_schema" in data:
         output = Schema(account, (*loc, "output_schema"), place("output")).read(data["output_schema"])
         if output is not None:
             result["output"] = output
+
+
+def _added(scene: Scene, taken: Mapping[str, Any], closed: Mapping[str, Any], place: Any) -> None:
+    """Tells what the schema of the arguments did not say itself."""
+    for keyword in closed:
+        if keyword not in taken and keyword != "properties":
+            scene.assume(
+                place("input", keyword), closed[keyword], "arguments are an object, closed, with the path's own"
+            )
+    declared, properties = taken.get("properties", {}), closed.get("properties", {})
+    for argument in properties if isinstance(properties, dict) else ():
+        if argument not in declared:
+            why = "the path names it, and no schema does"
+            scene.assume(place("input", "properties", argument), properties[argument], why)
+    before, after = taken.get("required", []), closed.get("required", [])
+    for index in range(len(before), len(after)) if isinstance(before, list) and "required" in taken else ():
+        scene.assume(place("input", "required", index), after[index], "the path needs it")
 
 
 def _examples(scene: Scene, account: Account, at: Loc, listed: Any, result: dict[str, Any], place: Any) -> None:

@@ -16,6 +16,7 @@ from stoa_schemas.documents.access import SideEffects
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 METHODS = frozenset({*SAFE, "POST", "PUT", "PATCH", "DELETE"})
 
+ROUTE = "a path begins with a slash, and its arguments stand in braces"
 _TEMPLATE = re.compile(r"\{[^{}]*\}")
 
 

@@ -23,7 +23,7 @@ from stoa_compiler.stoa_v2.drafts import Draft, Owner, Row, Scene, leave_out
 from stoa_compiler.stoa_v2.proposal import propose
 from stoa_compiler.stoa_v2.read import Input, Skipped, read
 from stoa_compiler.stoa_v2.values import is_email, mapping
-from stoa_compiler.stoa_v2.wishes import Decisions, ImportRefused, Wishes
+from stoa_compiler.stoa_v2.wishes import Decisions, ImportRefused, Part, Wishes
 from stoa_compiler.stoa_v2.writing import document_yaml
 from stoa_schemas.base import API_VERSION
 from stoa_schemas.documents import Platform
@@ -170,6 +170,7 @@ class _Run:
         self.files: dict[str, bytes] = {}
         self.places: dict[str, Draft] = {}
         self._write()
+        self.scene.assumptions = [a for a in self.scene.assumptions if a.place.path in self.files]
         self.hosts: list[tuple[str, str]] = []
         self.platform = self._platform()
         self.sources: dict[str, SourceFile] = {}
@@ -200,6 +201,8 @@ class _Run:
                 said = "the file names no tenant"
                 account.missing((), said, "Add the tenant's name, or name it with --tenant.")
                 leave_out(account, (), said)
+            elif (why := self.decisions.left_out.get(Part("", (tenant,)))) is not None:
+                leave_out(account, (), f"the tenant's document cannot be: {why}")
             elif item.form == "bundle":
                 mine = {loc[2]: n for (i, loc, _), n in chosen.items() if i == index and len(loc) == 3}
                 said_of = bundles.map_bundle(scene, account, scene.owners[tenant], mine)  # type: ignore[arg-type]
@@ -251,7 +254,7 @@ class _Run:
         mine = [f.data for i, f in enumerate(self.inputs) if f.form == "bundle" and self.named[i] == tenant]
         named = wishes.owner or next((c for b in mine if (c := bundles.contact_of(b))), None)
         prefix = next((p for b in mine if (p := bundles.prefix_of(b))), None)
-        if prefix is None or prefix in {o.prefix for o in self.scene.owners.values()}:
+        if prefix is None or prefix.rpartition("/")[2] != tenant:
             prefix = f"tenants/{tenant}"
         environments = tuple(wishes.environments) or tuple(self.scene.platform.spec.environments)
         self.scene.owners[tenant] = Owner(
@@ -281,7 +284,7 @@ class _Run:
             throwaway = Account(item.document, Report())
             for number, origin in enumerate(contracts.origins(self.scene, throwaway, tenant)):
                 host = origin.partition("//")[2]
-                mine[(index, (), origin)] = name if number == 0 else f"{name}-{host}"
+                mine[(index, (), origin)] = name if number == 0 else f"{name}-{host.partition('.')[0]}"
         result: dict[tuple[int, Loc, str], str] = {}
         for tenant, mine in wanted.items():
             result |= naming.contract_names(mine, tenant)
@@ -327,6 +330,8 @@ class _Run:
         if owner.contact_assumed:
             why = "no file names anybody: name the owner with --owner"
             scene.assume(Place(path, ("spec", "contact")), owner.contact, why)
+        elif scene.wishes.owner == owner.contact:
+            scene.assume(Place(path, ("spec", "contact")), owner.contact, "the command line says it")
         at = Place(path, ("spec", "environments"))
         scene.assume(at, list(owner.environments), "files had no environments")
         if not any(bundles.prefix_of(f.data) == owner.prefix for f in self.inputs if f.form == "bundle"):
@@ -347,6 +352,9 @@ class _Run:
             spec["grants"] = [{"role": "tenant-admin", "tools": [f"{owner.name}:*:*"]}]
             why = "nobody holds the role until you write `groups`; narrow it as you like"
             scene.assume(Place(path, ("spec", "grants")), spec["grants"], why)
+        else:
+            why = "nobody may call anything until you write `grants` and `groups`"
+            scene.assume(Place(path, ("spec", "grants")), [], why)
         if said["quotas"]:
             spec["quotas"] = said["quotas"]
         spec["secrets"] = {"prefix": owner.prefix}
@@ -411,15 +419,13 @@ class _Run:
         left_out, held = dict(self.decisions.left_out), dict(self.decisions.held)
         shown = {f.shown: path for path, f in ((s.path, s) for s in self.sources.values())}
         spans: dict[str, SpanTree] = {}
+        elsewhere: list[tuple[str, str]] = []
         for d in found:
             path = shown.get(d.span.file, "")
             draft = self.places.get(path)
             reason = f"{d.rule.code}: {d.message}"
             if draft is None:
-                tenant = path.partition("/")[0]
-                for other in self.scene.drafts:
-                    if other.tenant == tenant or path in ("", PLATFORM_FILE):
-                        left_out.setdefault(other.part, reason)
+                elsewhere.append((path, reason))
                 continue
             if path not in spans:
                 document = _parsed(self.files[path])
@@ -432,6 +438,17 @@ class _Run:
                 held[part] = f"{held[part]}; {d.message}" if part in held else reason
             else:
                 left_out.setdefault(part, reason)
+        decided = Decisions(left_out, held)
+        if decided != self.decisions:
+            return decided
+        # What is wrong with a tenant as a whole may be gone with one of its contracts; only now is it not.
+        for path, reason in elsewhere:
+            tenant = path.partition("/")[0]
+            if path in self.files and not any(d.tenant == tenant for d in self.scene.drafts):
+                left_out.setdefault(Part("", (tenant,)), reason)
+            for other in self.scene.drafts:
+                if other.tenant == tenant or path in ("", PLATFORM_FILE):
+                    left_out.setdefault(other.part, reason)
         return Decisions(left_out, held)
 
 

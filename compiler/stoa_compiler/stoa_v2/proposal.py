@@ -18,8 +18,9 @@ def propose(inputs: Sequence[Input], hosts: Mapping[str, Sequence[str]]) -> dict
     """The document. Its caps are the highest rates of the bundles; its hosts are those of the contracts."""
     bundles = [i.data for i in inputs if i.form == "bundle"]
     tiers = {str(t) for b in bundles if names.is_id(str(t := mapping(b.get("metadata")).get("tier") or ""))}
-    realms = {mapping(mapping(b.get("metadata")).get("labels")).get("keycloak-realm") for b in bundles}
-    realm = next(iter(realms)) if len(realms) == 1 else None
+    realms = {str(mapping(mapping(b.get("metadata")).get("labels")).get("keycloak-realm")) for b in bundles}
+    only = next(iter(realms)) if len(realms) == 1 else ""
+    realm = only if names.is_id(only) and only != "None" else "stoa"
     classes = sorted({str(a.get("classification")) for b in bundles for _, a in apis_of(b)})
     rates = {c: [_rate(b, "classifications", c, "rate_limit") for b in bundles] for c in (*classes, "H", "VH", "VVH")}
     minute = max([_rate(b, "rateLimits", "global", "requests_per_minute") for b in bundles], default=0)
@@ -39,14 +40,14 @@ def propose(inputs: Sequence[Input], hosts: Mapping[str, Sequence[str]]) -> dict
             "environments": {
                 "dev": {
                     "gateway": "http://127.0.0.1:8080",
-                    "issuer": "http://127.0.0.1:8081/realms/stoa",
+                    "issuer": f"http://127.0.0.1:8081/realms/{realm}",
                     "development": True,
                     "targets": ["mcp", "keycloak"],
                     "backendNetworks": ["127.0.0.0/8"],
                 },
                 "prod": {
                     "gateway": "https://mcp.stoa.example",
-                    "issuer": "https://id.stoa.example/realms/stoa",
+                    "issuer": f"https://id.stoa.example/realms/{realm}",
                     "targets": ["mcp", "keycloak"],
                 },
             },
@@ -86,7 +87,7 @@ def propose(inputs: Sequence[Input], hosts: Mapping[str, Sequence[str]]) -> dict
                 },
             },
             "backends": {"allowedHosts": [{"host": h, "tenants": list(t)} for h, t in sorted(hosts.items())]},
-            "identity": {"realm": realm if isinstance(realm, str) and names.is_id(realm) else "stoa", "clients": {}},
+            "identity": {"realm": realm, "clients": {}},
         },
     }
 

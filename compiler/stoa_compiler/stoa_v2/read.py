@@ -134,7 +134,8 @@ def _visible(file: SourceFile, report: Report) -> SourceFile:
 def _json(file: SourceFile, report: Report) -> SourceFile | None:
     """The file for a reader of YAML, if it is JSON: YAML's flow style takes much that is broken JSON."""
     try:
-        json.loads(file.content)
+        text = file.content.decode("utf-8")
+        json.loads(text)
     except json.JSONDecodeError as error:
         report.add(NOT_JSON, file.span(error.lineno, error.colno, 1), error.msg.lower())
         return None
@@ -144,7 +145,7 @@ def _json(file: SourceFile, report: Report) -> SourceFile | None:
         report.add(NOT_JSON, file.span(), "nested too deep, or a number too long")
         return None
     # A pair of escapes for one character is JSON's way alone.
-    text = _SURROGATES.sub(lambda found: f"{found[1]}\\U{_code_point(found):08x}", file.content.decode())
+    text = _SURROGATES.sub(lambda found: f"{found[1]}\\U{_code_point(found):08x}", text)
     return SourceFile(file.path, file.shown, text.encode())
 
 

@@ -1,7 +1,6 @@
 """Schemas of the earlier form: the same in JSON Schema 2020-12, with an account of each keyword that changed."""
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from stoa_compiler.checks.schemas import pattern_problem
@@ -53,12 +52,14 @@ class Schema:
     def close(self, schema: dict[str, Any], path: str) -> dict[str, Any]:
         """The arguments' schema with what only the runtime's rule says: a closed root, and what the path needs."""
         account, loc, root = self.account, self.loc, self.place
+        if not schema and loc in account.entries and account.entries[loc].outcome == "mapped":
+            account.put(loc, "changed", "an empty schema says nothing; arguments that none names are refused", root)
         closed = {"type": "object", **schema}
         for keyword in [k for k in closed if k not in _ROOT and k != "type"]:
             if keyword in ("unevaluatedProperties", "readOnly", "writeOnly", "deprecated", "default", "format"):
                 del closed[keyword]
                 account.put((*loc, keyword), "derived", "says nothing at the root of the arguments, which is closed")
-        if closed.get("additionalProperties") not in (None, False):
+        if closed.get("additionalProperties", False) is not False:
             account.put(
                 (*loc, "additionalProperties"),
                 "now enforced",
@@ -69,8 +70,15 @@ class Schema:
         if not isinstance(properties, dict):
             return closed
         closed["properties"] = dict(properties)
-        required = closed.get("required", [])
-        required = [r for r in required if isinstance(r, str)] if isinstance(required, list) else []
+        listed = closed.get("required", [])
+        if not isinstance(listed, list):
+            return closed
+        required = list(listed)
+        if _TEMPLATE.search(path):
+            for keyword in ("properties", "required"):
+                if keyword in schema and not schema[keyword]:
+                    at = Place(root.path, (*root.loc, keyword))
+                    account.put((*loc, keyword), "changed", "the path's arguments join it", at)
         for name in _TEMPLATE.findall(path):
             if name not in closed["properties"]:
                 closed["properties"][name] = {"type": "string", "minLength": 1}
@@ -158,9 +166,3 @@ class Schema:
             account.put(at, "changed", "one of `examples`", Place(path, (*to, "examples", 0)))
         else:
             account.put(at, "unknown", f"`{keyword}` is not a keyword of JSON Schema, and checked nothing")
-
-
-def added_by_path(before: dict[str, Any] | None, path: str) -> Sequence[str]:
-    """Arguments that only the path names."""
-    properties = (before or {}).get("properties")
-    return [n for n in _TEMPLATE.findall(path) if not isinstance(properties, dict) or n not in properties]

@@ -88,8 +88,8 @@ class Values:
             return None
         return value
 
-    def version(self, loc: Loc, value: Any, place: Place) -> str:
-        """A semantic version."""
+    def version(self, loc: Loc, value: Any, place: Place) -> str | None:
+        """A semantic version; None, with a finding, where it is none."""
         text = str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
         if isinstance(text, str) and len(text) <= 64 and _STRICT_SEMVER.fullmatch(text):
             self.account.put(loc, "mapped", "", place)
@@ -97,7 +97,7 @@ class Values:
         found = _SEMVER.fullmatch(text.strip()) if isinstance(text, str) else None
         if found is None:
             self.account.bad(loc, "the version is not like `1.4.0`")
-            return "1.0.0"
+            return None
         self.account.put(loc, "changed", "a semantic version has three numbers", place)
         return ".".join(str(int(part or 0)) for part in found.groups())
 

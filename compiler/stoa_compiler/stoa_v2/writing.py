@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stoa_compiler.diagnostics import Report
+from stoa_compiler.layout import NotKept, lay_out
 from stoa_compiler.parse import parse_file
 from stoa_compiler.source import SourceFile
 
@@ -22,7 +23,11 @@ def document_yaml(document: Mapping[str, Any], head: str) -> bytes:
     written = (head + out.getvalue()).encode()
     again = parse_file(SourceFile("", "", written), Report())
     if again is not None and _exact(again.data) == _exact(document):
-        return written
+        try:
+            laid_out = lay_out(SourceFile("", "", written), str(document["kind"]), Report())
+        except NotKept:
+            return written
+        return written if laid_out is None else laid_out.encode()
     return f"{head}{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode()
 
 
