@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 FILE ?=
+FILES ?=
 PYTEST_ARGS ?=
 
 VENV := .venv
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready-$(shell cat .ci/lock.txt pyproject.toml | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-openapi test lint format bench figures lock clean
+.PHONY: help setup demo demo-openapi test lint format bench figures openapi-table lock clean
 
 help:
 	@echo 'make demo                    compile the demo source, serve it, sign in as three people, call tools'
@@ -20,6 +21,7 @@ help:
 	@echo 'make format                  put the code into its form'
 	@echo 'make bench                   figures, with ratios'
 	@echo 'make figures                 how many mistakes are found, and the fuzzer: docs/figures.md'
+	@echo 'make openapi-table FILES=... what becomes of OpenAPI files: docs/openapi.md'
 	@echo 'make lock                    resolve .ci/lock.txt anew (needs uv)'
 	@echo 'make setup                   only .venv, which every target above sets up when it has to'
 	@echo 'make clean                   remove .venv and caches'
@@ -70,6 +72,10 @@ bench: $(READY)
 
 figures: $(READY)
 	@$(BIN)/python tests/fuzz/figures.py
+
+openapi-table: $(READY)
+	@test -n '$(FILES)' || { echo 'Which files? make openapi-table FILES="one.yaml two.json"' >&2; exit 2; }
+	@$(BIN)/python -m tests.engines.openapi_table $(FILES)
 
 lock:
 	@command -v uv >/dev/null || { echo 'uv is not on PATH; it is on PyPI: pip install uv' >&2; exit 1; }

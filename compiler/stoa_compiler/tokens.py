@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 
+from stoa_compiler.graph import OperationNode
+
 BYTES_PER_TOKEN = 4
 """Of JSON in English: tokenizers differ, and docs/openapi.md has what one of them counts for real catalogs."""
 
@@ -14,6 +16,11 @@ def estimate(name: str, description: str, input_schema: Mapping[str, Any]) -> in
     """About the tokens of one tool: the bytes of what a client hands to its model, by `BYTES_PER_TOKEN`."""
     handed = {"name": name, "description": description, "input_schema": dict(input_schema)}
     return math.ceil(len(orjson.dumps(handed)) / BYTES_PER_TOKEN)
+
+
+def weight(operation: OperationNode) -> int:
+    """About the tokens of the operation's tool."""
+    return estimate(operation.wire_name, operation.description, operation.input_schema)
 
 
 def shown(tokens: Iterable[int]) -> str:

@@ -350,7 +350,7 @@ def judging(prism: str, file: Path) -> Iterator[Judge]:
             if self.command != "HEAD" and response.status not in (204, 304):
                 self.wfile.write(content)
 
-        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _forward  # noqa: N815
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _forward
 
         def log_message(self, format: str, *arguments: Any) -> None:
             """Says nothing: the verdicts tell."""

@@ -27,7 +27,7 @@ class Missing(Exception):
 
 
 def node_package(name: str, version: str) -> Path:
-    """The folder with the npm package installed, from the cache or from npm; raises `Missing` where it cannot be had."""
+    """The folder with the npm package, from the cache or from npm; raises `Missing` where it cannot be had."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         raise Missing(f"{name} needs node and npm on PATH")
     folder = CACHE / f"{name.strip('@').replace('/', '-')}-{version}"
@@ -100,8 +100,14 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         return
 
 
-_REFUSALS = ("INVALID_CONTENT_TYPE", "NO_METHOD_MATCHED", "NO_PATH_MATCHED", "UNAUTHORIZED", "UNPROCESSABLE_ENTITY")
-"""Kinds of Prism's own errors that are about the request; the others are about the answer that it cannot make up."""
+_ABOUT_THE_ANSWER = (
+    "NOT_ACCEPTABLE",
+    "NOT_FOUND",
+    "NO_COMPLEX_OBJECT_TEXT",
+    "NO_RESPONSE_RESPONSE_DEFINED",
+    "SCHEMA_TOO_COMPLEX",
+)
+"""Kinds of Prism's own errors that say that it has no answer to give; it has judged the request before."""
 
 
 def refusal(status: int, headers: Sequence[tuple[str, str]], body: bytes) -> str:
@@ -112,7 +118,7 @@ def refusal(status: int, headers: Sequence[tuple[str, str]], body: bytes) -> str
         return "; ".join(wrong)
     problem = _json(body)
     kind = str(problem.get("type", "")) if isinstance(problem, dict) else ""
-    if "stoplight.io/prism/errors" in kind and kind.rpartition("#")[2] in _REFUSALS:
+    if "stoplight.io/prism/errors" in kind and kind.rpartition("#")[2] not in _ABOUT_THE_ANSWER:
         shown = [_in_words(v) for v in problem.get("validation", [])]
         return "; ".join(shown) or f"{status}: {problem.get('title')} {problem.get('detail', '')}".strip()
     return ""

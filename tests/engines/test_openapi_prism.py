@@ -55,7 +55,7 @@ def test_every_shape_of_parameter_body_and_answer(binary: str, tmp_path: Path) -
         ("GET", "/berths?token=k&types=raft", None, "types"),
         ("GET", "/berths/A1?token=k", None, "pattern"),
         ("PUT", "/berths/A12?token=k", "{}", "name"),
-        ("PUT", "/charts/one?token=k", "{}", "integer"),
+        ("PUT", "/charts/1?token=k", "{}", "content type"),
         ("GET", "/berths/A12", None, "security"),
         ("GET", "/cranes?token=k", None, "no path matched"),
     ],

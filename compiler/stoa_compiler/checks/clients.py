@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from stoa_compiler import tokens
 from stoa_compiler.diagnostics import Note, Report, Rule
 from stoa_compiler.graph import Graph, OperationNode, TenantNode
 from stoa_compiler.portability import Effect, concerns, name_budget
 from stoa_compiler.source import Loc
+from stoa_compiler.tokens import weight
 
 NAME = Rule(
     code="STOA501",
@@ -55,17 +55,13 @@ _BY_EFFECT: dict[Effect, Rule] = {"refused": REFUSED, "lost": LOST}
 def check(graph: Graph, report: Report) -> None:
     """Adds what the platform's `agents` does not allow."""
     for tenant in graph.tenants:
-        weights = [(operation, _weight(operation)) for operation in tenant.operations]
-        for operation, weight in weights:
-            _tool(graph, operation, weight, report)
+        weights = [(operation, weight(operation)) for operation in tenant.operations]
+        for operation, tokens in weights:
+            _tool(graph, operation, tokens, report)
         _catalog(graph, tenant, weights, report)
 
 
-def _weight(operation: OperationNode) -> int:
-    return tokens.estimate(operation.wire_name, operation.description, operation.input_schema)
-
-
-def _tool(graph: Graph, operation: OperationNode, weight: int, report: Report) -> None:
+def _tool(graph: Graph, operation: OperationNode, tokens: int, report: Report) -> None:
     agents, document, loc = graph.platform.spec.agents, operation.origin.document, operation.origin.loc
     long = [c for c in agents.clients if len(operation.wire_name) > name_budget(c, graph.name)]
     if long:
@@ -79,8 +75,8 @@ def _tool(graph: Graph, operation: OperationNode, weight: int, report: Report) -
         said = f"{concern.client} {does} of `{operation.name}`: {concern.message}"
         at = loc if operation.declared.from_ is not None else _written(operation, concern.place)
         report.add(rule, document.span(at, "key"), said, _notes(graph, "clients"))
-    if weight > agents.tool_tokens:
-        said = f"`{operation.name}` takes about {weight:,} tokens; the budget is {agents.tool_tokens:,}"
+    if tokens > agents.tool_tokens:
+        said = f"`{operation.name}` takes about {tokens:,} tokens; the budget is {agents.tool_tokens:,}"
         report.add(HEAVY_TOOL, document.span(loc, "key"), said, _notes(graph, "toolTokens"))
 
 
@@ -103,11 +99,11 @@ def _written(operation: OperationNode, place: str) -> Loc:
 
 
 def _catalog(graph: Graph, tenant: TenantNode, weights: list[tuple[OperationNode, int]], report: Report) -> None:
-    total, budget = sum(weight for _, weight in weights), graph.platform.spec.agents.catalog_tokens
+    total, budget = sum(tokens for _, tokens in weights), graph.platform.spec.agents.catalog_tokens
     if total <= budget:
         return
     heaviest = sorted(weights, key=lambda w: (-w[1], w[0].wire_name))[:3]
-    shown = ", ".join(f"`{operation.wire_name}` {weight:,}" for operation, weight in heaviest)
+    shown = ", ".join(f"`{operation.wire_name}` {tokens:,}" for operation, tokens in heaviest)
     said = f"the {len(weights)} tools of `{tenant.name}` take about {total:,} tokens; the budget is {budget:,}"
     notes = [Note(f"the heaviest: {shown}"), *_notes(graph, "catalogTokens")]
     report.add(HEAVY_CATALOG, tenant.origin.document.span(("metadata", "name")), said, notes)

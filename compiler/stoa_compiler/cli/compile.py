@@ -81,10 +81,13 @@ def command(source: Path, environment: str, out: Path, keep_going: bool, outputs
     if as_summary:
         import orjson
 
+        from stoa_compiler.tokens import weight
+
         summary: dict[str, object] = {
             "documents": len(checked.source.placed),
             "tenants": len(tenants),
             "tools": tools,
+            "tokens": {t.name: sum(map(weight, t.operations)) for t in tenants},
             "artifacts": len(bundle.files),
             "milliseconds": elapsed,
             "digest": bundle.digest,
