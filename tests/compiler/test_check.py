@@ -182,9 +182,9 @@ def test_a_secret_lies_below_the_tenants_own_prefix(source: Copy, path: str) -> 
         ("tenants/acme", "tenants/acme", True),
         ("tenants/acme", "tenants/acme/umbra", True),
         ("tenants/acme", "tenants", True),
-        ("tenants/acme", "tenants/acme2", False),
-        ("tenants/acme", "tenants/acm", False),
-        ("tenants/acme", "tenants/acme-x", False),
+        ("tenants/acme", "tenants/acme2/umbra", False),
+        ("tenants/acme", "tenants/acm/umbra", False),
+        ("tenants/acme", "tenants/acme-x/umbra", False),
     ],
 )
 def test_prefixes_overlap_only_at_a_separator(source: Copy, mine: str, theirs: str, overlap: bool) -> None:

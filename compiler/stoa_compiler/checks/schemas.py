@@ -145,6 +145,10 @@ def _schema(operation: OperationNode, loc: Loc, schema: Mapping[str, Any], repor
         report.add(NOT_A_SCHEMA, span(loc, "key"), f"the schema cannot be used: {_short(str(error))}")
 
 
+_OTHER_NAMES = frozenset({"$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$vocabulary"})
+"""Keywords of JSON Schema that give a schema a further name, which no author needs here."""
+
+
 def _keywords(
     operation: OperationNode, at: Loc, node: Mapping[str, Any], schema: Mapping[str, Any], report: Report
 ) -> None:
@@ -153,10 +157,11 @@ def _keywords(
     for keyword in node:
         if keyword in _KEYWORDS or keyword.startswith("x-"):
             continue
-        close = nearest(keyword, sorted(_KEYWORDS - node.keys()))
+        usable = sorted(_KEYWORDS - _OTHER_NAMES - node.keys())
+        close = nearest(keyword, usable)
         advice = _ELSEWHERE.get(keyword) or (f"Did you mean `{close}`?" if close else "")
         said = f"`{keyword}` is not a keyword of JSON Schema"
-        known = [] if keyword in _ELSEWHERE else sorted(_KEYWORDS - node.keys())
+        known = [] if keyword in _ELSEWHERE else usable
         fix = fixes.meant(operation.origin.document, (*at, keyword), known, in_key=True)
         report.add(UNKNOWN_KEYWORD, span((*at, keyword), "key"), said, help=advice, fix=fix)
     for keyword in ("$ref", "$dynamicRef"):
@@ -167,9 +172,8 @@ def _keywords(
             report.add(REMOTE_REFERENCE, span((*at, keyword)), f"`{reference[:80]}` is outside this schema")
         elif keyword == "$ref" and not _resolves(schema, reference):
             report.add(NOT_A_SCHEMA, span((*at, keyword)), f"`{reference[:80]}` leads nowhere in this schema")
-    for keyword in ("$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$vocabulary"):
-        if keyword in node and keyword.startswith("$"):
-            report.add(REMOTE_REFERENCE, span((*at, keyword), "key"), f"`{keyword}` gives the schema another name")
+    for keyword in sorted(_OTHER_NAMES & node.keys()):
+        report.add(REMOTE_REFERENCE, span((*at, keyword), "key"), f"`{keyword}` gives the schema another name")
     if node.get("$schema", _DIALECT) != _DIALECT:
         said = "the schema is written for another draft than 2020-12"
         report.add(NOT_A_SCHEMA, span((*at, "$schema")), said, help=f"Write `$schema: {_DIALECT}`, or leave it out.")
@@ -232,7 +236,10 @@ def _backtracks(pattern: str) -> bool:
 
 
 def _nodes(schema: Any, loc: Loc) -> Iterator[tuple[Loc, Mapping[str, Any]]]:
-    """Every subschema with its place, without recursion. A property may be called like a keyword."""
+    """Every subschema with its place, without recursion. A property may be called like a keyword.
+
+    What lies below an unknown keyword is nobody's schema: the keyword itself is reported.
+    """
     stack: list[tuple[Loc, Any]] = [(loc, schema)]
     while stack:
         at, node = stack.pop()
@@ -243,7 +250,7 @@ def _nodes(schema: Any, loc: Loc) -> Iterator[tuple[Loc, Mapping[str, Any]]]:
             for keyword, value in node.items():
                 if keyword in _BY_NAME and isinstance(value, Mapping):
                     stack.extend(((*at, keyword, n), v) for n, v in value.items())
-                elif keyword not in _LITERAL and keyword != "dependentRequired" and not keyword.startswith("x-"):
+                elif keyword in _KEYWORDS - _LITERAL and keyword != "dependentRequired":
                     stack.append(((*at, keyword), value))
 
 

@@ -37,7 +37,7 @@ DISPLAY_NAME = Rule(
 FOREIGN_PREFIX = Rule(
     code="STOA425",
     title="the prefix does not end in the tenant's name",
-    why="A tenant writes its own prefix. One that names somebody else's folder, or the platform's, would be a key to it.",
+    why="A tenant writes its own prefix. One that names another's folder, or the platform's, would be a key to it.",
     help="Let the last part of the prefix be the tenant's name, such as `tenants/<tenant>`.",
 )
 
