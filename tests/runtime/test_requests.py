@@ -216,6 +216,17 @@ def test_multipart_bodies() -> None:
     assert content.endswith(f"--{boundary}--\r\n".encode())
 
 
+def test_files_of_a_multipart_body() -> None:
+    places = {"scan": bundle.Placement(in_="body", name="scan", file="image/png"), "note": place("body", "note")}
+    kind, content = body("multipart/form-data", {"scan": ["AAEC", "Aw=="], "note": {"k": 1}}, placements=places)
+    parts = (content or b"").split(f"--{kind.partition('boundary=')[2]}".encode())[1:-1]
+    file = b'\r\nContent-Disposition: form-data; name="scan"; filename="scan"\r\nContent-Type: image/png\r\n\r\n'
+    assert parts[:2] == [file + b"\x00\x01\x02\r\n", file + b"\x03\r\n"]
+    assert b"Content-Type: application/json\r\n\r\n{" in parts[2]
+    with pytest.raises(ArgumentRefused, match="`scan` must be base64"):
+        body("multipart/form-data", {"scan": "no!"}, placements=places)
+
+
 def test_text_and_base64_bodies() -> None:
     assert body("text/plain", {"t": "é"}, argument="t") == ("text/plain", "é".encode())
     assert body("application/octet-stream", {"t": "AAEC"}, argument="t", base64=True)[1] == b"\x00\x01\x02"

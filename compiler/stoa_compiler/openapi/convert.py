@@ -390,8 +390,6 @@ class _Conversion:
                         placement = self._form_field(name, schema, encoding.get(name))
                     else:
                         placement = Placement(in_="body", name=name)
-                        if media_type == MULTIPART and _may_be_object(schema):
-                            placement = Placement(in_="body", name=name, content=JSON)
                     fields.append(
                         _Argument(
                             name,

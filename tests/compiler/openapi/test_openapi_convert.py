@@ -356,6 +356,107 @@ def test_bodies_that_are_not_supported(media: str, words: str) -> None:
     assert found.pointer == "/paths/~1op/post/requestBody/content"
 
 
+def with_bytes(operation: Any, method: str = "post", **more: Any) -> Converted:
+    result = convert(describe(operation, "/op", method, **more), f"{method.upper()} /op", "base64")
+    assert isinstance(result, Converted), result
+    return result
+
+
+@pytest.mark.parametrize("media", ["application/octet-stream", "image/png", "application/xml", "text/csv"])
+@pytest.mark.parametrize("version", ["3.0.3", "3.1.0"])
+def test_bytes_are_one_base64_argument_when_asked(media: str, version: str) -> None:
+    content = body({"type": "string", "format": "binary"}, media, description="The map.")
+    result = with_bytes(content, version=version)
+    assert result.request.body == Body(media_type=media, argument="body", base64=True, required=True)
+    assert result.input_schema["required"] == ["body"]
+    assert result.input_schema["properties"]["body"] == {
+        "type": "string",
+        "contentEncoding": "base64",
+        "contentMediaType": media,
+        "description": "The map.\n\nBytes, as base64.",
+    }
+
+
+@pytest.mark.parametrize("media", ["image/*", "multipart/mixed"])
+def test_bytes_of_no_certain_type_are_not_taken(media: str) -> None:
+    found = convert(describe(body({"type": "string", "format": "binary"}, media)), "POST /op", "base64")
+    assert isinstance(found, Problem)
+    assert "cannot be made of arguments" in found.message
+
+
+def test_files_of_a_multipart_form_are_base64_when_asked() -> None:
+    schema = {
+        "type": "object",
+        "required": ["scan", "vessel"],
+        "properties": {
+            "vessel": {"type": "string"},
+            "scan": {"type": "string", "format": "binary", "description": "Front and back."},
+            "pages": {"type": "array", "items": {"type": "string", "format": "binary"}, "maxItems": 3},
+            "stamp": {},
+            "token": {"type": "string", "contentEncoding": "base64"},
+            "about": {"type": "object", "properties": {"year": {"type": "integer"}}},
+        },
+    }
+    encoding = {"stamp": {"contentType": "image/png, image/jpeg"}}
+    operation = {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema, "encoding": encoding}}}
+    }
+    result = with_bytes(operation)
+    assert result.request.body == Body(media_type="multipart/form-data", required=True)
+    files = {name: place.file for name, place in result.request.arguments.items()}
+    octets = "application/octet-stream"
+    assert files == {
+        "vessel": None,
+        "scan": octets,
+        "pages": octets,
+        "stamp": "image/png",
+        "token": None,
+        "about": None,
+    }
+    properties = result.input_schema["properties"]
+    assert properties["scan"]["description"] == "Front and back.\n\nThe file's bytes, as base64."
+    assert properties["pages"]["items"]["contentEncoding"] == "base64"
+    assert properties["pages"]["maxItems"] == 3
+    assert "format" not in properties["scan"]
+    assert result.input_schema["required"] == ["vessel", "scan"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "media"),
+    [
+        (answer({"type": "string", "format": "binary"}, "image/png"), ("image/png",)),
+        (answer({}, "image/*"), ("image/*",)),
+        (
+            {
+                "responses": {
+                    **answer({"type": "object"})["responses"],
+                    **answer({}, "application/pdf", "206")["responses"],
+                }
+            },
+            ("application/json", "application/pdf"),
+        ),
+    ],
+)
+def test_answers_of_bytes_have_no_schema(operation: Any, media: tuple[str, ...]) -> None:
+    result = with_bytes(operation, "get")
+    assert result.output_schema is None
+    assert result.media_types == media
+
+
+def test_events_are_no_answer_even_when_bytes_are_asked_for() -> None:
+    assert isinstance(convert(describe(answer({}, "text/event-stream"), method="get"), "GET /op", "base64"), Problem)
+
+
+def test_servers_of_its_own_are_noted() -> None:
+    elsewhere = [{"url": "https://other.example"}]
+    for operation, item in (({"servers": elsewhere}, {}), ({}, {"servers": elsewhere})):
+        result = converted(operation, item=item, servers=[{"url": "https://api.example"}])
+        assert [p.message for p in result.problems if "servers" in p.pointer] == [
+            "its own servers are ignored, calls go to the contract's backend: `https://other.example`"
+        ]
+    assert not [p for p in converted({"servers": elsewhere}, servers=elsewhere).problems if "servers" in p.pointer]
+
+
 # Answers
 
 

@@ -351,6 +351,40 @@ def test_command_writes_contract_and_copy(source: Path) -> None:
     assert (source / "platform.yaml").read_text() == PLATFORM
 
 
+def test_command_takes_bytes_when_asked(source: Path) -> None:
+    schema = {"type": "object", "properties": {"photo": {"type": "string", "format": "binary"}}}
+    paths = {
+        "/photo": {
+            "put": {"operationId": "putPhoto", "requestBody": {"content": {"multipart/form-data": {"schema": schema}}}}
+        }
+    }
+    (source.parent / "pets.json").write_bytes(described(paths))
+    assert "no operation can be imported" in run(source, "--all").stderr
+    result = run(source, "--all", "--binary", "base64")
+    assert result.exit_code == 0, result.output
+    assert "binary: base64" in (source / "acme/contracts/pets.yaml").read_text()
+
+
+def test_command_says_what_clients_do_not_take(source: Path) -> None:
+    parameter = {"name": "size", "in": "query", "schema": {"enum": [1, 2]}}
+    (source.parent / "pets.json").write_bytes(
+        described({"/pets": {"get": {"operationId": "listPets", "parameters": [parameter]}}})
+    )
+    assert "note:" not in run(source, "--all", "--dry-run", "--client", "claude").stderr
+    options = ("--all", "--dry-run", "--client", "gemini", "--client", "claude")
+    told = run(source, *options).stderr
+    assert "note: Gemini refuses of `acme_pets_list_pets`: values that are no text at `/properties/size/enum`" in told
+    row = json.loads(run(source, *options, "--format", "json").stdout)["operations"][0]
+    assert [c["client"] for c in row["clients"]] == ["Gemini"]
+    assert 30 < row["tokens"] < 60
+
+
+@pytest.mark.parametrize(("pattern", "taken"), [("/pets*", 3), ("/pets?", 0), ("/pet[s]", 0), ("/pets/{petId}", 1)])
+def test_only_the_star_of_a_path_means_something(pattern: str, taken: int) -> None:
+    result = imported(selection=Selection(paths=(pattern,)))
+    assert [r.state for r in result.operations].count("in") == taken
+
+
 def test_command_adds_the_host_when_asked(source: Path) -> None:
     assert run(source, "--all", "--allow-host").exit_code == 0
     assert (source / "platform.yaml").read_text() == allow_host(PLATFORM, "pets.example.com", "acme")

@@ -136,6 +136,20 @@ TOOLS = [
         {"required": ["ids"], "properties": {"ids": {"type": "array", "items": {"type": "integer"}}}},
     ),
     a_tool(
+        "totals",
+        Request(method="GET", path="/totals", arguments={"year": in_query("year")}),
+        {"required": ["year"], "properties": {"year": {"type": "integer"}}},
+        examples=[CallExample(name="no output", input={"year": 2030})],
+        answers=[{"number": "2030", "total": 7}],
+    ),
+    a_tool(
+        "logo",
+        Request(method="GET", path="/logo", arguments={}),
+        {},
+        output_schema=None,
+        answer=Answer(media_types=["image/png"], check="enforce", max_bytes=1000),
+    ),
+    a_tool(
         "opaque",
         Request(method="GET", path="/opaque", arguments={}),
         {},
@@ -195,6 +209,7 @@ def problem(answer: httpx2.Response) -> dict[str, Any]:
         ("/invoices/INV-1", {"number": "INV-1", "total": 10}),
         ("/invoices/A%2F2", {"number": "A/2", "total": 20}),
         ("/invoices/latest", {"number": "INV-9", "total": 99}),
+        ("/totals?year=2030", {"number": "2030", "total": 7}),
         ("/invoices", []),
         ("/invoices?status=open", [{"number": "INV-3", "total": 3}]),
         ("/invoices?status=open&page=1", [{"number": "INV-3", "total": 3}]),
@@ -368,3 +383,9 @@ def test_a_bundle_that_was_changed_is_refused(tmp_path: Path) -> None:
     process = start(folder)
     assert process.communicate(timeout=20)[1].startswith("error: ")
     assert process.returncode == 3
+
+
+def test_bytes_are_answered_where_bytes_are_declared(billing: str) -> None:
+    found = httpx2.get(f"{billing}/logo")
+    assert (found.status_code, found.headers["content-type"]) == (200, "image/png")
+    assert found.content

@@ -185,6 +185,23 @@ def test_bodies_that_are_not_json() -> None:
     assert arguments_of(text, received(headers={"content-type": "text/plain"}, body=b"hi")) == {"note": "hi"}
 
 
+def test_files_of_a_multipart_body() -> None:
+    places = {
+        "scan": Placement(in_="body", name="scan", file="image/png"),
+        "pages": Placement(in_="body", name="pages", file="image/png"),
+        "note": Placement(in_="body", name="note"),
+    }
+    schemas = {"scan": TEXT, "pages": TEXTS, "note": TEXT}
+    tool = a_tool(schemas, places, body=Body(media_type="multipart/form-data"), method="POST")
+    arguments = {"scan": "AP8NCg==", "pages": ["AAEC", "Aw=="], "note": "hi"}
+    request = build(tool.request, arguments)
+    headers = [(name.lower(), value) for name, value in request.headers]
+    assert arguments_of(tool, Received({}, "", headers, request.body or b"")) == arguments
+    unnamed = (request.body or b"").replace(b'; filename="scan"', b"")
+    with pytest.raises(Unreadable, match="scan is no file"):
+        arguments_of(tool, Received({}, "", headers, unnamed))
+
+
 # Turned round: what the runtime's writer wrote
 
 WORDS = st.text("aZ09 é/%&=+,;.:|[]{}~'\"", min_size=1, max_size=8).filter(lambda text: text.strip() == text)
