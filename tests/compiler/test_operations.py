@@ -1,5 +1,6 @@
 """What a tool needs, taken from what a contract says; what cannot be a tool is refused, never left out in silence."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -231,3 +232,58 @@ def test_an_answer_that_is_no_object_is_wrapped() -> None:
         "required": ["result"],
         "$defs": {"a": {"items": {"$ref": "#/properties/result"}}},
     }
+
+
+def lamp(source: Copy, changed: dict[str, Any], **declared: Any) -> OperationNode:
+    """The operation that stands on a description, with the description's operation changed."""
+    file = source.root / "umbra/sources/lamps.yaml"
+    description = yaml.safe_load(file.read_text())
+    description["paths"]["/lamps/{lamp}"]["get"].update(changed)
+    content = yaml.safe_dump(description)
+    source.add("umbra/sources/lamps.yaml", content)
+    contract = yaml.safe_load((source.root / "umbra/contracts/lamps.yaml").read_text())
+    contract["spec"]["source"] |= {"sha256": hashlib.sha256(content.encode()).hexdigest(), **declared}
+    source.add("umbra/contracts/lamps.yaml", yaml.safe_dump(contract, sort_keys=False))
+    checked, found = source.read()
+    assert [d for d in found if d.rule.severity == "error"] == []
+    assert checked.graph is not None
+    umbra = next(t for t in checked.graph.tenants if t.name == "umbra")
+    return umbra.contracts[0].operations[0]
+
+
+def answered(example: Any) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {"on": {"type": ["boolean", "null"]}}}
+    return {"responses": {"200": {"description": "", "content": {"application/json": {"schema": schema, **example}}}}}
+
+
+def called(value: str) -> dict[str, Any]:
+    parameter = {"name": "lamp", "in": "path", "required": True, "schema": {"type": "string"}, "example": value}
+    return {"parameters": [parameter]}
+
+
+def test_an_example_without_an_answer_claims_none(source: Copy) -> None:
+    node = lamp(source, {**answered({}), **called("L1")})
+    assert [e.model_dump(exclude_unset=True) for e in node.examples] == [
+        {"name": "From the description", "input": {"lamp": "L1"}}
+    ]
+    assert node.answers == ()
+
+
+def test_an_answer_without_a_call_is_kept_for_mocks(source: Copy) -> None:
+    node = lamp(source, answered({"example": {"on": True}}))
+    assert node.examples == ()
+    assert node.answers == ({"on": True},)
+
+
+def test_an_example_with_an_answer_needs_no_other(source: Copy) -> None:
+    node = lamp(source, {**answered({"example": {"on": None}}), **called("L1")})
+    assert [e.output for e in node.examples] == [{"on": None}]
+    assert node.answers == ()
+
+
+def test_bytes_are_taken_when_the_source_says_so(source: Copy) -> None:
+    picture = {"responses": {"200": {"description": "", "content": {"image/png": {}}}}}
+    node = lamp(source, picture, binary="base64")
+    assert node.output_schema is None
+    assert node.answer.media_types == ["image/png"]
+    assert not node.answer.wrap
