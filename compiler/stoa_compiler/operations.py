@@ -256,7 +256,7 @@ class Lowering:
             said = ""
             if first != argument:
                 said = f"`{argument}` and `{first}` go to the same place, {kind} `{name}`"
-            elif kind == "header" and name.lower() in _OWN_HEADERS:
+            elif kind == "header" and name.lower() in bundle.OWN_HEADERS:
                 said = f"the header `{name}` is the runtime's own"
             elif kind == "header" and not _HEADER.fullmatch(name):
                 said = f"`{_one_line(name)}` cannot be a header's name"
@@ -408,36 +408,6 @@ def _example(name: str, arguments: Mapping[str, Any], output: Any, answered: boo
     if answered:
         return bundle.CallExample(name=name, input=dict(arguments), output=output)
     return bundle.CallExample(name=name, input=dict(arguments))
-
-
-_OWN_HEADERS = frozenset(
-    {
-        "accept",
-        "accept-encoding",
-        "authorization",
-        "baggage",
-        "connection",
-        "content-length",
-        "content-type",
-        "cookie",
-        "expect",
-        "forwarded",
-        "host",
-        "keep-alive",
-        "proxy-authorization",
-        "te",
-        "traceparent",
-        "tracestate",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "via",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-proto",
-    }
-)
-"""Headers that no argument may set: they frame the message, name the caller, or are the runtime's own."""
 
 
 def _answer(rule: AnswerRule, taken: _Taken) -> bundle.Answer:

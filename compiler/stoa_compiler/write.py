@@ -74,6 +74,22 @@ def replace_file(path: Path, before: bytes, after: bytes) -> bool:
     return True
 
 
+def replace_files(changes: Mapping[Path, bytes]) -> None:
+    """Writes every file beside its place first, so that a full disk leaves no half of them."""
+    waiting: list[tuple[Path, Path]] = []
+    try:
+        for path, content in changes.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside = path.with_name(f".{path.name}.new")
+            waiting.append((beside, path))
+            beside.write_bytes(content)
+        for beside, path in waiting:
+            beside.replace(path)
+    finally:
+        for beside, _ in waiting:
+            beside.unlink(missing_ok=True)
+
+
 def unified_diff(file: SourceFile, after: str) -> str:
     """What would change in the file, as `diff -u` shows it and `patch -p1` takes it."""
     texts = (file.content.decode("utf-8", "replace"), after)

@@ -24,35 +24,6 @@ _RESERVED = ":/?@!$'()*,"
 """Reserved characters that stay as they are where the contract says so; those that would end the value, or
 start another parameter, are encoded all the same."""
 
-OWN_HEADERS = frozenset(
-    {
-        "accept",
-        "accept-encoding",
-        "authorization",
-        "baggage",
-        "connection",
-        "content-length",
-        "content-type",
-        "cookie",
-        "expect",
-        "forwarded",
-        "host",
-        "keep-alive",
-        "proxy-authorization",
-        "te",
-        "traceparent",
-        "tracestate",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "via",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-proto",
-    }
-)
-"""Headers that no argument sets: they frame the message, name the caller, or are the runtime's own."""
-
 
 class ArgumentRefused(Exception):
     """An argument that cannot be written in its place; the message says how to mend it."""
@@ -220,7 +191,7 @@ def _deep(value: Any) -> Iterable[tuple[str, Any]]:
 
 
 def _in_header(argument: str, place: bundle.Placement, value: Any) -> list[tuple[str, str]]:
-    if place.name.lower() in OWN_HEADERS or not _TOKEN.fullmatch(place.name):
+    if place.name.lower() in bundle.OWN_HEADERS or not _TOKEN.fullmatch(place.name):
         raise ArgumentRefused(f"`{argument}` cannot be given: the header `{place.name}` is not a caller's to set.")
     if value is None:
         return []

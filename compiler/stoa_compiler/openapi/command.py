@@ -95,6 +95,7 @@ def import_openapi_command(
     """
     from stoa_compiler.openapi import importer
     from stoa_compiler.openapi.model import DescriptionError
+    from stoa_compiler.write import replace_files
 
     declared = _tenant(source, tenant)
     owner = owner or str(declared.get("contact", ""))
@@ -151,7 +152,7 @@ def import_openapi_command(
     written = [] if dry_run else [str(p) for p in changes]
     if not dry_run:
         try:
-            _write(changes)
+            replace_files(changes)
         except OSError as error:
             _fail(f"{error.filename}: {error.strerror}", OUTSIDE)
     _show(imported, written, form, add_host=tenant if host_missing and not allow_host else None)
@@ -178,22 +179,6 @@ def _tenant(source: Path, tenant: str) -> dict[str, Any]:
     if isinstance(environments, list) and all(e in ("dev", "staging", "prod") for e in environments):
         found["environments"] = environments
     return found
-
-
-def _write(changes: dict[Path, bytes]) -> None:
-    """Writes every file beside its place first, so that a full disk leaves no half of them."""
-    waiting: list[tuple[Path, Path]] = []
-    try:
-        for path, content in changes.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f".{path.name}.new")
-            waiting.append((beside, path))
-            beside.write_bytes(content)
-        for beside, path in waiting:
-            beside.replace(path)
-    finally:
-        for beside, _ in waiting:
-            beside.unlink(missing_ok=True)
 
 
 def _show(imported: "Imported", written: list[str], form: str, add_host: str | None = None) -> None:

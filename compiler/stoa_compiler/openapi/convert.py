@@ -27,7 +27,7 @@ from stoa_compiler.openapi.schema import (
 )
 from stoa_compiler.openapi.text import clean, one_line, words
 from stoa_compiler.parse import hidden_character
-from stoa_schemas.bundle import Body, Placement, Request
+from stoa_schemas.bundle import OWN_HEADERS, Body, Placement, Request
 from stoa_schemas.documents.access import SideEffects
 
 SIDE_EFFECTS: Mapping[str, SideEffects] = {
@@ -62,14 +62,6 @@ _STYLES: Mapping[str, frozenset[str]] = {
 }
 _IGNORED_HEADERS = frozenset({"accept", "content-type", "authorization"})
 """OpenAPI says itself that parameters of these names are ignored."""
-_OWN_HEADERS = frozenset(
-    """
-    baggage connection content-length cookie expect forwarded host keep-alive proxy-authorization proxy-connection te
-    traceparent tracestate trailer transfer-encoding upgrade via x-forwarded-for x-forwarded-host x-forwarded-port
-    x-forwarded-proto x-http-method x-http-method-override x-method-override x-original-url x-real-ip x-rewrite-url
-    """.split()  # noqa: SIM905
-)
-"""Headers by which a call could choose its host or method, or that the platform writes itself."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _ARGUMENT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -272,7 +264,7 @@ class _Conversion:
             if lowered in _IGNORED_HEADERS:
                 self._note(where, f"the header `{shown}` is left out: the platform writes it itself")
                 return None
-            if lowered in _OWN_HEADERS or not _TOKEN.fullmatch(name):
+            if lowered in OWN_HEADERS or not _TOKEN.fullmatch(name):
                 self._cannot(where, required, f"the header `{shown}` is not one that a call may choose")
                 return None
         if place == "cookie" and not _TOKEN.fullmatch(name):

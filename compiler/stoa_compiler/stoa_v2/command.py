@@ -74,6 +74,7 @@ def import_stoa_v2_command(
     """
     from stoa_compiler.stoa_v2.importer import import_stoa_v2
     from stoa_compiler.stoa_v2.wishes import ImportRefused, Wishes
+    from stoa_compiler.write import replace_files
 
     try:
         files = _files(path)
@@ -103,11 +104,11 @@ def import_stoa_v2_command(
         _fail(f"{', '.join(map(str, standing))} would be overwritten; --force does it", WRONG_USE)
     try:
         if not dry_run:
-            _write(changes)
+            replace_files(changes)
         if report_file is not None:
             from stoa_compiler.stoa_v2.report import as_markdown
 
-            _write({report_file: as_markdown(imported).encode()})
+            replace_files({report_file: as_markdown(imported).encode()})
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}", OUTSIDE)
     _show(imported, [] if dry_run else [str(p) for p in changes], source, allow_host, form)
@@ -130,22 +131,6 @@ def _files(path: Path) -> "list[SourceFile]":
     if len(found) > MAX_FILES:
         _fail(f"`{path}` holds {len(found)} files; at most {MAX_FILES} are taken at once", WRONG_USE)
     return found
-
-
-def _write(changes: dict[Path, bytes]) -> None:
-    """Writes every file beside its place first, so that a full disk leaves no half of them."""
-    waiting: list[tuple[Path, Path]] = []
-    try:
-        for path, content in changes.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f".{path.name}.new")
-            waiting.append((beside, path))
-            beside.write_bytes(content)
-        for beside, path in waiting:
-            beside.replace(path)
-    finally:
-        for beside, _ in waiting:
-            beside.unlink(missing_ok=True)
 
 
 def _show(imported: "Imported", written: list[str], source: Path, allow_host: bool, form: str) -> None:
