@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jsonschema_rs
+import orjson
 
 from stoa_compiler.diagnostics import nearest
 from stoa_compiler.openapi.model import Converted, Description, FoundExample, OperationRef, Problem
@@ -45,6 +46,8 @@ MAX_ARGUMENTS = 200
 MAX_TITLE = 80
 MAX_DESCRIPTION = 1024
 MAX_EXAMPLES = 3
+MAX_EXAMPLE_BYTES = 20_000
+"""Of a call or an answer: examples are part of every catalog."""
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 
@@ -671,6 +674,7 @@ class _Conversion:
         output_schema: Schema | None,
         outputs: list[tuple[str, Any]],
     ) -> tuple[tuple[FoundExample, ...], tuple[Any, ...]]:
+        outputs = [(n, v) for n, v in outputs if len(orjson.dumps(v)) <= MAX_EXAMPLE_BYTES]
         if output_schema is not None and outputs:
             validator = _validator(output_schema)
             outputs = [(n, v) for n, v in outputs if validator.is_valid(v)]
@@ -688,6 +692,8 @@ class _Conversion:
                     call[argument.final] = values[name]
                 elif argument.place != "body" and argument.required and values:
                     call[argument.final] = next(iter(values.values()))
+            if len(orjson.dumps(call)) > MAX_EXAMPLE_BYTES:
+                continue
             if not accepts.is_valid(call) or any(e.input == call for e in examples):
                 continue
             answered = name in by_name or bool(outputs)

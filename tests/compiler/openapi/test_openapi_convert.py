@@ -594,6 +594,19 @@ def test_examples_are_those_that_the_schemas_accept() -> None:
     assert result.answers == ({"name": "Rex"},)
 
 
+def test_large_examples_stay_out_of_catalogs() -> None:
+    for size, kept in ((100, True), (30_000, False)):
+        content = {"application/json": {"schema": {"type": "string"}, "example": "x" * size}}
+        result = converted(
+            {
+                "requestBody": {"required": True, "content": content},
+                "responses": {"200": {"description": "", "content": content}},
+            }
+        )
+        assert bool(result.answers) is kept
+        assert bool(result.examples) is kept
+
+
 def test_duplicate_ids_are_told_apart_by_method_and_path() -> None:
     document = {
         "openapi": "3.1.0",

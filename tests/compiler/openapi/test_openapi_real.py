@@ -60,6 +60,17 @@ def test_every_operation_converts_or_says_why(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.name)
+def test_nothing_is_left_out_where_bytes_are_taken(file: Path) -> None:
+    description = read(file.read_bytes(), file.name)
+    for operation_id in description.operations:
+        result = convert(description, operation_id, "base64")
+        assert isinstance(result, Converted), result
+        for schema in (result.input_schema, result.output_schema):
+            if schema is not None:
+                jsonschema_rs.meta.validate(schema)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.name)
 def test_every_description_imports(file: Path) -> None:
     content = file.read_bytes()
     imported = import_openapi(
