@@ -16,7 +16,7 @@ from typing import Any
 from tests.engines.keycloak import free_port
 
 VERSION = "5.14.2"
-"""The last that runs on Node 18 and 20."""
+"""It runs on Node 18 and later; 5.16 needs Node 24."""
 CACHE = Path.home() / ".cache" / "stoa-engines"
 START_LIMIT = 60
 """Seconds."""
