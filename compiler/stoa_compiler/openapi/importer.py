@@ -21,7 +21,7 @@ from stoa_compiler.diagnostics import Report
 from stoa_compiler.openapi.convert import Binary, convert
 from stoa_compiler.openapi.model import Converted, Description, OperationRef, Problem
 from stoa_compiler.openapi.read import read
-from stoa_compiler.openapi.text import one_line, words
+from stoa_compiler.openapi.text import folded, one_line, words
 from stoa_compiler.parse import parse_file
 from stoa_compiler.portability import Concern, concerns
 from stoa_compiler.source import Document, SourceFile, SpanTree
@@ -494,17 +494,4 @@ def _written(document: Mapping[str, Any], filename: str) -> bytes:
 
 def _folded(text: str) -> Any:
     """The text, for the writer to fold at words where it is long."""
-    from ruamel.yaml.scalarstring import FoldedScalarString
-
-    if len(text) <= 90:
-        return text
-    folded = FoldedScalarString(text)
-    positions, start = [], 0
-    while len(text) - start > 105:
-        space = text.rfind(" ", start + 1, start + 105)
-        if space < 0:
-            break
-        positions.append(space)
-        start = space
-    folded.fold_pos = positions
-    return folded
+    return text if len(text) <= 90 else folded(text)

@@ -58,3 +58,19 @@ def words(identifier: str) -> list[str]:
     """The words of an identifier, in lower case: `getPetByID` -> get, pet, by, id."""
     ascii_only = unicodedata.normalize("NFKD", identifier).encode("ascii", "ignore").decode()
     return [w.lower() for w in _WORD.findall(ascii_only)]
+
+
+def folded(text: str) -> Any:
+    """The text as a scalar that ruamel.yaml's writer folds at words, in lines of about 105 characters."""
+    from ruamel.yaml.scalarstring import FoldedScalarString
+
+    scalar = FoldedScalarString(text)
+    positions, start = [], 0
+    while len(text) - start > 105:
+        space = text.rfind(" ", start + 1, start + 105)
+        if space < 0:
+            break
+        positions.append(space)
+        start = space
+    scalar.fold_pos = positions
+    return scalar

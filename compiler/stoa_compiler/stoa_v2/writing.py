@@ -7,6 +7,7 @@ from typing import Any
 
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.layout import NotKept, lay_out
+from stoa_compiler.openapi.text import folded
 from stoa_compiler.parse import parse_file
 from stoa_compiler.source import SourceFile
 
@@ -37,21 +38,10 @@ def _exact(data: Any) -> str:
 
 def _folded(data: Any) -> Any:
     """The same with long texts as folded blocks."""
-    from ruamel.yaml.scalarstring import FoldedScalarString
-
     if isinstance(data, Mapping):
         return {k: _folded(v) for k, v in data.items()}
     if isinstance(data, list):
         return [_folded(v) for v in data]
     if not isinstance(data, str) or len(data) <= 100 or "\n" in data or "  " in data or data != data.strip():
         return data
-    folded = FoldedScalarString(data)
-    positions, start = [], 0
-    while len(data) - start > 105:
-        space = data.rfind(" ", start + 1, start + 105)
-        if space < 0:
-            break
-        positions.append(space)
-        start = space
-    folded.fold_pos = positions
-    return folded
+    return folded(data)
