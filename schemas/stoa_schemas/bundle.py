@@ -171,6 +171,17 @@ class TenantEntry(Part):
     """Path of its catalog in the bundle."""
 
 
+class EnforcementRules(Part):
+    """What the runtime does about limits and audit."""
+
+    limits_when_down: Literal["refuse", "local"] = "refuse"
+    """While the shared store of limits cannot be reached: refuse calls, or count in each process."""
+    audit_durability: Literal["system", "second", "event"] = "system"
+    """When an event must be on disk: left to the operating system, within a second, before the answer."""
+    audit_when_full: Literal["refuse", "wait"] = "refuse"
+    """When events cannot be taken: refuse at once, or wait for as long as the call may take."""
+
+
 class PlatformIndex(Part):
     """`mcp/platform.json`: what holds for all tenants."""
 
@@ -194,6 +205,8 @@ class PlatformIndex(Part):
     """Private address ranges where backends may be (CIDR)."""
     approval_expiry_ms: int
     """How long an approval can be used."""
+    enforcement: EnforcementRules = EnforcementRules()
+    """What the runtime does about limits and audit."""
     tenants: list[TenantEntry]
     """Every tenant of this environment, by name."""
 

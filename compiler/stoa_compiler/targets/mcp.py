@@ -117,6 +117,11 @@ def _index(graph: Graph, environment: str, tenants: Sequence[TenantNode]) -> bun
         clients=sorted(spec.identity.clients),
         backend_networks=sorted(set(declared.backend_networks)),
         approval_expiry_ms=milliseconds(spec.defaults.approval_expiry),
+        enforcement=bundle.EnforcementRules(
+            limits_when_down=spec.enforcement.limits.when_down,
+            audit_durability=spec.enforcement.audit.durability,
+            audit_when_full=spec.enforcement.audit.when_full,
+        ),
         tenants=[
             bundle.TenantEntry(name=t.name, display_name=t.declared.spec.display_name, catalog=_catalog_path(t.name))
             for t in tenants

@@ -217,6 +217,32 @@ class Agents(Closed):
     """Tokens of a model's context that all tools of a tenant may take, by estimate."""
 
 
+class LimitRule(Closed):
+    """How limits are kept where several processes share them."""
+
+    when_down: Literal["refuse", "local"] = "refuse"
+    """While the shared store cannot be reached: `refuse` calls, or let each process count for itself (`local`)."""
+
+
+class AuditRule(Closed):
+    """What the audit log promises."""
+
+    durability: Literal["system", "second", "event"] = "system"
+    """Before an answer goes out, its event is with the operating system (`system`; a crash of the process loses
+    nothing), on disk at the latest a second later (`second`), or on disk (`event`)."""
+    when_full: Literal["refuse", "wait"] = "refuse"
+    """When events cannot be taken: calls are refused at once, or wait until their time is over and are then refused."""
+
+
+class Enforcement(Closed):
+    """What every runtime of the platform does about limits and audit."""
+
+    limits: LimitRule = LimitRule()
+    """How limits are kept."""
+    audit: AuditRule = AuditRule()
+    """What the audit log promises."""
+
+
 class PlatformSpec(Closed):
     """What holds for every tenant."""
 
@@ -250,6 +276,8 @@ class PlatformSpec(Closed):
     """What holds where a contract says nothing."""
     agents: Agents = Agents()
     """What agents and their clients can take."""
+    enforcement: Enforcement = Enforcement()
+    """What every runtime does about limits and audit."""
 
 
 class Platform(Closed):
