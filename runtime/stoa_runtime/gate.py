@@ -90,18 +90,32 @@ class Gate:
             body = await self._body(headers, receive)
             scope[MESSAGE] = _parsed(body)
         except _Stop as stop:
-            response = stop.response
-            if stop.rule is not None:
-                response = self._recorded(serving, headers, stop.rule, response)
-            await response(scope, receive, send)
+            await self._ended(serving, headers, stop)(scope, receive, send)
             return
-        caller = Caller(who, serving.snapshot, serving.access, serving.backends, headers.get("traceparent"))
+        caller = _caller(serving, headers, who)
         scope[CALLER] = caller
         mark = current_caller.set(caller)
         try:
             await self._app(scope, _replayed(body, receive), send)
         finally:
             current_caller.reset(mark)
+
+    async def authorize(self, scope: Scope) -> Caller | Response:
+        """The caller whom a request's headers name, or the answer that refuses it: for what is served beside MCP.
+
+        Host, origin and token are judged as for MCP, in the same words, and a refusal is recorded.
+        """
+        serving = self._serving()
+        headers = Headers(scope=scope)
+        try:
+            self._check_origin(headers)
+            return _caller(serving, headers, await self._principal(serving, headers))
+        except _Stop as stop:
+            return self._ended(serving, headers, stop)
+
+    def _ended(self, serving: Serving, headers: Headers, stop: _Stop) -> Response:
+        """The answer that ends a request, once it is recorded."""
+        return stop.response if stop.rule is None else self._recorded(serving, headers, stop.rule, stop.response)
 
     def _check_origin(self, headers: Headers) -> None:
         if not _matches(headers.get("host", ""), self._limits.hosts):
@@ -179,6 +193,10 @@ class Gate:
         except AuditUnavailable:
             return Response(status_code=503)
         return response
+
+
+def _caller(serving: Serving, headers: Headers, who: Principal) -> Caller:
+    return Caller(who, serving.snapshot, serving.access, serving.backends, headers.get("traceparent"))
 
 
 def _unauthorized(value: str) -> Response:
