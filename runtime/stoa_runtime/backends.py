@@ -64,6 +64,27 @@ class _Circuit:
     failures: int = 0
     opened: float | None = None
     probing: bool = False
+    in_flight: int = 0
+    status: int | None = None
+    failure: Rule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How one contract's backend does, as this process has seen it since it began to serve."""
+
+    failures: int
+    """Failures in a row."""
+    open_seconds: float | None
+    """How long its circuit has been open; None while it is closed."""
+    probing: bool
+    """Whether one call is on its way to see whether it works again."""
+    in_flight: int
+    """Calls that have not ended."""
+    status: int | None
+    """The status of the last answer, where the last call had one."""
+    failure: Rule | None
+    """Why the last call gave no answer that may be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +131,7 @@ class Backends:
         circuit = self._circuits.setdefault((tenant, contract.name), _Circuit())
         self._enter(circuit, rule.breaker)
         healthy: bool | None = None
+        circuit.in_flight += 1
         try:
             credential = self._credential(rule.auth)
             url = URL(rule.url.rstrip("/") + outgoing.target, encoded=True)
@@ -133,13 +155,31 @@ class Backends:
                     "backend-timeout", "The backend did not answer in time. The call may have taken effect."
                 ) from None
             healthy = reply.status < 500
+            circuit.status, circuit.failure = reply.status, None
             return reply
         except BackendFailed as failure:
+            circuit.status, circuit.failure = failure.status, failure.rule
             if failure.rule != "backend-credential":
                 healthy = failure.rule not in ("backend-timeout", "backend-unreachable")
             raise
         finally:
+            circuit.in_flight -= 1
             self._leave(circuit, rule.breaker, healthy)
+
+    def states(self) -> dict[tuple[str, str], State]:
+        """How each backend that was called does, by tenant and contract."""
+        now = self._clock()
+        return {
+            key: State(
+                failures=c.failures,
+                open_seconds=None if c.opened is None else now - c.opened,
+                probing=c.probing,
+                in_flight=c.in_flight,
+                status=c.status,
+                failure=c.failure,
+            )
+            for key, c in self._circuits.items()
+        }
 
     async def _tried(
         self,
