@@ -1,17 +1,18 @@
 """A backend's answer as a tool's result: parsed, checked against its schema, shaped for the client's protocol."""
 
 import base64
+import codecs
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import mcp_types
 import orjson
 
 from stoa_runtime.backends import Reply
 from stoa_runtime.bundles import PreparedTool
 from stoa_runtime.nesting import is_too_deep
+from stoa_runtime.results import Result, encode, failure, said, valued
 
 EXCERPT = 800
 """Characters of a backend's own words about an error."""
@@ -20,6 +21,14 @@ _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u2
 _WORDS = ("title", "detail", "message", "error_description", "error", "errors", "code", "field", "fields", "violations")
 """The members of an error answer that say what was wrong: those of RFC 9457 and the usual others."""
 
+_CHARSETS = {
+    *("ascii", "utf-8", "utf-16", "utf-16-le", "utf-16-be", "koi8-r", "koi8-u"),
+    *("big5", "euc_jp", "euc_kr", "gb18030", "gb2312", "gbk", "shift_jis"),
+    *(f"cp{page}" for page in range(1250, 1259)),
+    *(f"iso8859-{part}" for part in range(1, 17)),
+}
+"""Charsets of text answers, by the codecs' own names. The others of Python's codecs are none of the Web's."""
+
 Decision = Literal["allowed", "refused", "failed"]
 
 
@@ -27,15 +36,10 @@ Decision = Literal["allowed", "refused", "failed"]
 class Shaped:
     """A result, and what is to be written about it in the audit log."""
 
-    result: mcp_types.CallToolResult
+    result: Result
     decision: Decision
     rule: str
     deviates: bool = False
-
-
-def failure(text: str) -> mcp_types.CallToolResult:
-    """A result that says that the call failed, in words from which a model can correct itself."""
-    return mcp_types.CallToolResult(content=[mcp_types.TextContent(text=text)], is_error=True)
 
 
 def shaped(tool: PreparedTool, reply: Reply, *, legacy: bool) -> Shaped:
@@ -53,13 +57,12 @@ def shaped(tool: PreparedTool, reply: Reply, *, legacy: bool) -> Shaped:
         )
     if _is_json(reply.media_type):
         try:
-            value = _parsed(reply.body)
+            return _checked(tool, _parsed(reply.body), legacy)
         except ValueError:
             return Shaped(failure("The backend's answer is not sound JSON; it is withheld."), "refused", "answer-json")
-        return _checked(tool, value, reply.body.decode(), legacy)
     if reply.media_type.startswith("text/") or reply.media_type.endswith(("/xml", "+xml", "/yaml", "+yaml")):
         text = _text(reply)
-        return _checked(tool, text, text, legacy)
+        return _checked(tool, text, legacy, text)
     return _binary(tool, reply)
 
 
@@ -90,13 +93,20 @@ def _is_json(media_type: str) -> bool:
 
 
 def _text(reply: Reply) -> str:
+    """The body as text in the charset that it names, where that is one of the Web's; else in UTF-8."""
     try:
-        return reply.body.decode(reply.charset, "replace")
+        charset = codecs.lookup(reply.charset).name
     except LookupError:
-        return reply.body.decode("utf-8", "replace")
+        charset = "utf-8"
+    text = reply.body.decode(charset if charset in _CHARSETS else "utf-8", "replace")
+    return text.encode("utf-8", "replace").decode()  # No lone surrogates, which some charsets can spell.
 
 
-def _checked(tool: PreparedTool, value: Any, text: str, legacy: bool) -> Shaped:
+def _checked(tool: PreparedTool, value: Any, legacy: bool, text: str | None = None) -> Shaped:
+    """The value as a result, where it is what the contract says; `text` stands for it where it is no JSON.
+
+    JSON is written anew: what a parser passed over (the first of two members of one name) is not sent.
+    """
     deviates = tool.output is not None and not tool.output.is_valid(value)
     if deviates and tool.declared.answer.check == "enforce":
         return Shaped(
@@ -107,40 +117,31 @@ def _checked(tool: PreparedTool, value: Any, text: str, legacy: bool) -> Shaped:
             "refused",
             "answer-schema",
         )
-    content: list[mcp_types.ContentBlock] = [mcp_types.TextContent(text=text)]
+    encoded = encode(value)
     if legacy and tool.declared.answer.wrap:
-        wrapped = {"result": value}
-        content = [mcp_types.TextContent(text=json.dumps(wrapped, ensure_ascii=False, separators=(",", ":")))]
-        result = mcp_types.CallToolResult(content=content, structured_content=wrapped)
-    elif (legacy and not isinstance(value, dict)) or (tool.output is None and isinstance(value, str)):
-        result = mcp_types.CallToolResult(content=content)
-    else:
-        result = mcp_types.CallToolResult(content=content, structured_content=value)
+        return Shaped(valued({"result": value}, b'{"result":%b}' % encoded), "allowed", "granted", deviates)
+    result = said(encoded.decode() if text is None else text)
+    if isinstance(value, dict) if legacy else value is not None and (tool.output is not None or type(value) is not str):
+        result = replace(result, structured=value, structured_json=encoded)
     return Shaped(result, "allowed", "granted", deviates)
 
 
 def _empty(tool: PreparedTool, reply: Reply, legacy: bool) -> Shaped:
     """An answer without content. Where the contract promises content, that is an answer outside its schema."""
-    text = f"Done: the backend answered {reply.status}, without content."
     if tool.output is None or tool.declared.request.method == "HEAD":
-        return Shaped(mcp_types.CallToolResult(content=[mcp_types.TextContent(text=text)]), "allowed", "granted")
-    return _checked(tool, None, "null", legacy)
+        return Shaped(said(f"Done: the backend answered {reply.status}, without content."), "allowed", "granted")
+    return _checked(tool, None, legacy)
 
 
 def _binary(tool: PreparedTool, reply: Reply) -> Shaped:
     data = base64.b64encode(reply.body).decode()
     kind = reply.media_type.partition("/")[0]
-    block: mcp_types.ContentBlock
-    if kind == "image":
-        block = mcp_types.ImageContent(data=data, mime_type=reply.media_type)
-    elif kind == "audio":
-        block = mcp_types.AudioContent(data=data, mime_type=reply.media_type)
+    if kind in ("image", "audio"):
+        block: dict[str, Any] = {"type": kind, "data": data, "mimeType": reply.media_type}
     else:
-        resource = mcp_types.BlobResourceContents(
-            uri=f"stoa:answer/{tool.declared.name}", mime_type=reply.media_type, blob=data
-        )
-        block = mcp_types.EmbeddedResource(resource=resource)
-    return Shaped(mcp_types.CallToolResult(content=[block]), "allowed", "granted")
+        resource = {"uri": f"stoa:answer/{tool.declared.name}", "mimeType": reply.media_type, "blob": data}
+        block = {"type": "resource", "resource": resource}
+    return Shaped(Result((block,)), "allowed", "granted")
 
 
 def _refusal(reply: Reply) -> str:

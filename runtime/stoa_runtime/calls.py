@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import mcp_types
-import orjson
 from mcp.shared.exceptions import MCPError
 
-from stoa_runtime import answers, arguments, requests
+from stoa_runtime import answers, arguments, requests, results
 from stoa_runtime.access import BUNDLE_KEY, Access, AnyTool
 from stoa_runtime.audit import Audit, AuditUnavailable, Event, arguments_digest
 from stoa_runtime.backends import BackendFailed, Backends
@@ -39,7 +38,7 @@ class Caller:
 class _Outcome:
     """What a call came to."""
 
-    result: mcp_types.CallToolResult
+    result: results.Result
     decision: answers.Decision
     rule: str
     status: int | None = None
@@ -92,9 +91,8 @@ class Calls:
             except AuditUnavailable:
                 if outcome is None or outcome.rule != "audit-unavailable":
                     outcome = _refused("audit-unavailable", "The call cannot be recorded, so its answer is withheld.")
-        result = outcome.result
-        result.meta = {TRACE_KEY: trace.trace_id, BUNDLE_KEY: caller.snapshot.digest}
-        return result
+        meta = {**outcome.result.meta, TRACE_KEY: trace.trace_id, BUNDLE_KEY: caller.snapshot.digest}
+        return results.as_sdk(replace(outcome.result, meta=meta))
 
     async def _decide(
         self, caller: Caller, tool: AnyTool, given: Mapping[str, Any], trace: Trace, legacy: bool
@@ -123,7 +121,7 @@ class Calls:
                 tool.tenant, tool.contract, outgoing, tool.declared.answer, trace.traceparent
             )
         except BackendFailed as failed:
-            return _Outcome(answers.failure(str(failed)), "failed", failed.rule, failed.status)
+            return _Outcome(results.failure(str(failed)), "failed", failed.rule, failed.status)
         shaped = answers.shaped(tool, reply, legacy=legacy)
         return _Outcome(shaped.result, shaped.decision, shaped.rule, reply.status, shaped.deviates)
 
@@ -140,7 +138,7 @@ def _canonical(caller: Caller, tool: AnyTool | None, name: str) -> str | None:
 
 
 def _refused(rule: str, text: str) -> _Outcome:
-    return _Outcome(answers.failure(text), "refused", rule)
+    return _Outcome(results.failure(text), "refused", rule)
 
 
 def _bullets(lines: list[str]) -> str:
@@ -157,6 +155,4 @@ def _from_bundle(caller: Caller, tool: PlatformTool, given: Mapping[str, Any]) -
         value = tool.answer(Asked(caller.snapshot, caller.principal, visible, given))
     except NotFound as missing:
         return _refused("not-found", str(missing))
-    text = orjson.dumps(value).decode()
-    result = mcp_types.CallToolResult(content=[mcp_types.TextContent(text=text)], structured_content=value)
-    return _Outcome(result, "allowed", "permission")
+    return _Outcome(results.valued(value), "allowed", "permission")

@@ -1,0 +1,81 @@
+"""Results of tool calls in a form of our own: small, frozen, and written as JSON only once.
+
+`as_json` gives the bytes that a client gets, `as_sdk` the same as the SDK's object. Both say the same.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import mcp_types
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a call came to, as clients see it."""
+
+    content: tuple[Mapping[str, Any], ...]
+    """Content blocks in the protocol's wire form."""
+    structured: Any = None
+    """The structured content; only where `structured_json` is there."""
+    structured_json: bytes | None = None
+    """The structured content as JSON. None: the result has none, which is also how null is sent."""
+    is_error: bool = False
+    """Whether the call failed."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """What stands in `_meta`."""
+
+
+def failure(text: str) -> Result:
+    """A result that says that the call failed, in words from which a model can correct itself."""
+    return Result(({"type": "text", "text": text},), is_error=True)
+
+
+def said(text: str) -> Result:
+    """A result of plain words."""
+    return Result(({"type": "text", "text": text},))
+
+
+def valued(value: Any, encoded: bytes | None = None) -> Result:
+    """A result that is a JSON value: as structured content, and as text for those who read only that.
+
+    `encoded` is the value as JSON, where it is already there. `ValueError` for what JSON cannot hold.
+    """
+    written = encode(value) if encoded is None else encoded
+    content = ({"type": "text", "text": written.decode()},)
+    return Result(content) if value is None else Result(content, value, written)
+
+
+def encode(value: Any) -> bytes:
+    """`value` as compact JSON; whole numbers keep every digit. `ValueError` for what JSON cannot hold."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # A whole number beyond 64 bits.
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def as_sdk(result: Result) -> mcp_types.CallToolResult:
+    """The result as the SDK's object."""
+    return mcp_types.CallToolResult.model_validate(
+        {
+            "content": result.content,
+            "structuredContent": result.structured,
+            "isError": result.is_error,
+            **({"_meta": result.meta} if result.meta else {}),
+        }
+    )
+
+
+def as_json(result: Result, *, legacy: bool) -> bytes:
+    """The result as JSON, as clients of this protocol era get it; what is written already is not written again."""
+    wire: dict[str, Any] = {"content": result.content}
+    if result.structured_json is not None:
+        wire["structuredContent"] = orjson.Fragment(result.structured_json)
+    wire["isError"] = result.is_error
+    if not legacy:
+        wire["resultType"] = "complete"
+    if result.meta:
+        wire["_meta"] = result.meta
+    return orjson.dumps(wire)
