@@ -11,6 +11,7 @@ import orjson
 
 from stoa_runtime.backends import Reply
 from stoa_runtime.bundles import PreparedTool
+from stoa_runtime.multipart import Part, parts
 from stoa_runtime.nesting import is_too_deep
 from stoa_runtime.results import Result, encode, failure, said, valued
 
@@ -60,10 +61,17 @@ def shaped(tool: PreparedTool, reply: Reply, *, legacy: bool) -> Shaped:
             return _checked(tool, _parsed(reply.body), legacy)
         except ValueError:
             return Shaped(failure("The backend's answer is not sound JSON; it is withheld."), "refused", "answer-json")
-    if reply.media_type.startswith("text/") or reply.media_type.endswith(("/xml", "+xml", "/yaml", "+yaml")):
-        text = _text(reply)
+    if _is_text(reply.media_type):
+        text = _text(reply.body, reply.charset)
         return _checked(tool, text, legacy, text)
-    return _binary(tool, reply)
+    if not reply.media_type.startswith("multipart/"):
+        return Shaped(Result((_block(tool, reply.media_type, reply.body),)), "allowed", "granted")
+    try:
+        blocks = tuple(_part(tool, part) for part in parts(reply.body, reply.boundary))
+    except ValueError:
+        said_so = failure("The backend's answer is not sound multipart; it is withheld.")
+        return Shaped(said_so, "refused", "answer-multipart")
+    return Shaped(Result(blocks), "allowed", "granted")
 
 
 def _parsed(body: bytes) -> Any:
@@ -92,13 +100,17 @@ def _is_json(media_type: str) -> bool:
     return media_type in ("application/json", "text/json") or media_type.endswith("+json")
 
 
-def _text(reply: Reply) -> str:
+def _is_text(media_type: str) -> bool:
+    return media_type.startswith("text/") or media_type.endswith(("/xml", "+xml", "/yaml", "+yaml"))
+
+
+def _text(body: bytes, charset: str) -> str:
     """The body as text in the charset that it names, where that is one of the Web's; else in UTF-8."""
     try:
-        charset = codecs.lookup(reply.charset).name
+        charset = codecs.lookup(charset).name
     except LookupError:
         charset = "utf-8"
-    text = reply.body.decode(charset if charset in _CHARSETS else "utf-8", "replace")
+    text = body.decode(charset if charset in _CHARSETS else "utf-8", "replace")
     return text.encode("utf-8", "replace").decode()  # No lone surrogates, which some charsets can spell.
 
 
@@ -133,15 +145,22 @@ def _empty(tool: PreparedTool, reply: Reply, legacy: bool) -> Shaped:
     return _checked(tool, None, legacy)
 
 
-def _binary(tool: PreparedTool, reply: Reply) -> Shaped:
-    data = base64.b64encode(reply.body).decode()
-    kind = reply.media_type.partition("/")[0]
+def _part(tool: PreparedTool, part: Part) -> dict[str, Any]:
+    if _is_text(part.media_type) or _is_json(part.media_type):
+        return {"type": "text", "text": _text(part.body, part.charset)}
+    return _block(tool, part.media_type, part.body)
+
+
+def _block(tool: PreparedTool, media_type: str, body: bytes) -> dict[str, Any]:
+    """Bytes as a content block: images and sounds as such, anything else as a resource."""
+    data = base64.b64encode(body).decode()
+    kind = media_type.partition("/")[0]
     if kind in ("image", "audio"):
-        block: dict[str, Any] = {"type": kind, "data": data, "mimeType": reply.media_type}
-    else:
-        resource = {"uri": f"stoa:answer/{tool.declared.name}", "mimeType": reply.media_type, "blob": data}
-        block = {"type": "resource", "resource": resource}
-    return Shaped(Result((block,)), "allowed", "granted")
+        return {"type": kind, "data": data, "mimeType": media_type}
+    return {
+        "type": "resource",
+        "resource": {"uri": f"stoa:answer/{tool.declared.name}", "mimeType": media_type, "blob": data},
+    }
 
 
 def _refusal(reply: Reply) -> str:

@@ -12,6 +12,7 @@ from yarl import URL
 
 from stoa_runtime.addresses import AddressRefused, AddressRule, FilteringResolver
 from stoa_runtime.credentials import CredentialMissing, Credentials
+from stoa_runtime.multipart import boundary
 from stoa_runtime.requests import Outgoing
 from stoa_schemas import bundle
 
@@ -55,6 +56,8 @@ class Reply:
     body: bytes
     """Decompressed, with the platform's own credential blotted out."""
     retry_after: str | None = None
+    boundary: str = ""
+    """What separates the parts of a multipart answer."""
 
 
 @dataclass(slots=True)
@@ -234,6 +237,7 @@ class Backends:
                     charset=response.charset or "utf-8",
                     body=body,
                     retry_after=response.headers.get("Retry-After"),
+                    boundary=boundary(response.headers.get("Content-Type", "")),
                 )
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, AddressRefused):
