@@ -52,12 +52,12 @@ def test_each_process_counts_where_that_is_declared(nobody: str) -> None:
             await store.take([law], [], [place])
         assert refused.value.rule == "concurrency-tool"
         await store.release(held)
-        taken = 1
+        burst = charge("other", 100, 3600, 20)
+        for _ in range(20):
+            await store.take([burst])
         with pytest.raises(LimitReached) as refused:
-            while True:
-                await store.take([charge("k", 100, 3600, 20)])
-                taken += 1
-        assert (refused.value.rule, taken) == ("rate-tool", 20)
+            await store.take([burst])
+        assert refused.value.rule == "rate-tool"
         await store.close()
 
     asyncio.run(story())
