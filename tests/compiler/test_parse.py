@@ -12,6 +12,7 @@ import yaml
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from stoa_compiler import characters
 from stoa_compiler import parse as parse_module
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.load import Placed, load
@@ -274,7 +275,7 @@ json_values = st.recursive(
 
 def in_form_c(value: Any) -> bool:
     if isinstance(value, str):
-        return unicodedata.is_normalized("NFC", value) and parse_module.hidden_character(value) is None
+        return unicodedata.is_normalized("NFC", value) and characters.hidden_character(value) is None
     if isinstance(value, Mapping):
         return all(in_form_c(k) and in_form_c(v) for k, v in value.items())
     return all(in_form_c(v) for v in value) if isinstance(value, list) else True

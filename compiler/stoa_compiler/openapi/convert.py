@@ -14,6 +14,7 @@ from typing import Any, Literal
 import jsonschema_rs
 import orjson
 
+from stoa_compiler.characters import hidden_character
 from stoa_compiler.diagnostics import nearest
 from stoa_compiler.openapi.model import Converted, Description, FoundExample, OperationRef, Problem
 from stoa_compiler.openapi.pointer import look_up, pointer
@@ -27,7 +28,6 @@ from stoa_compiler.openapi.schema import (
     plain_object,
 )
 from stoa_compiler.openapi.text import clean, one_line, words
-from stoa_compiler.parse import hidden_character
 from stoa_schemas.bundle import OWN_HEADERS, Body, Placement, Request
 from stoa_schemas.documents.access import SideEffects
 

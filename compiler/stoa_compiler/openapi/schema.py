@@ -15,12 +15,12 @@ from typing import Any, Literal
 import jsonschema_rs
 import orjson
 
+from stoa_compiler.characters import hidden_character
 from stoa_compiler.openapi.model import Description, Problem
 from stoa_compiler.openapi.patterns import portable
 from stoa_compiler.openapi.pointer import look_up
 from stoa_compiler.openapi.references import Refused, resolve
 from stoa_compiler.openapi.text import clean, one_line
-from stoa_compiler.parse import hidden_character
 
 Direction = Literal["request", "answer"]
 Schema = dict[str, Any]

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from typing import Any
 
-from stoa_compiler.parse import hidden_character
+from stoa_compiler.characters import hidden_character
 
 _PLACEHOLDER = re.compile(r"\{(?=[{%#])|\}(?=\})|(?<=[%#])\}|\$(?=[{(])")
 """Openings and ends of `{{ }}`, `{% %}`, `{# #}`, `${ }` and `$( )`."""
