@@ -32,7 +32,10 @@ class Log(Protocol):
     """Where requests are recorded."""
 
     def write(self, event: Event) -> None:
-        """Records `event`; `AuditUnavailable` where that cannot be done."""
+        """Takes the event; `AuditUnavailable` where that cannot be done."""
+
+    async def settled(self) -> None:
+        """Returns when what the log promises holds for what it took; `AuditUnavailable` where it does not in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class _Application:
         )
         try:
             self._log.write(event)
+            await self._log.settled()
         except AuditUnavailable:
             answer = _refusal(problems.unrecorded())
         await _response(scope, caller, answer, trace_id)(scope, receive, send)
@@ -95,6 +99,8 @@ class _Application:
         up, so neither answer depends on what exists.
         """
         path = scope["path"].removeprefix(PREFIX)
+        if b"%2f" in scope.get("raw_path", b"").lower():
+            raise problems.not_found()  # A slash within a segment is none between two.
         resource, values = self._resource(path)
         if scope["method"] not in openapi.METHODS:
             raise problems.method_not_allowed(openapi.METHODS)
