@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import mcp_types
 from mcp.shared.exceptions import MCPError
@@ -164,7 +163,7 @@ async def call_across_tenants(checks: Checks, served: Serving, parzival: Person,
         errors[0] is not None and errors[0] == errors[1] and errors[0][0] == mcp_types.INVALID_PARAMS,
         errors,
     )
-    rules = [line["rule"] for line in audit(served) if line["decision"] == "refused"][-2:]
+    rules = [line["rule"] for line in served.decisions() if line["decision"] == "refused"][-2:]
     checks.expect("only the audit log tells them apart", rules == ["tool-not-visible", "tool-unknown"], rules)
 
 
@@ -226,11 +225,6 @@ async def refusal(person: Person, name: str) -> tuple[int, str] | None:
     except MCPError as error:
         return error.error.code, error.error.message
     return None
-
-
-def audit(served: Serving) -> list[dict[str, Any]]:
-    """The audit log."""
-    return [json.loads(line) for line in served.audit.read_text().splitlines()]
 
 
 def grouped(ids: Sequence[str]) -> list[tuple[str, list[str]]]:

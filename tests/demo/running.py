@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stoa_schemas.audit import DECISION
 from stoa_schemas.bundle import PLATFORM_INDEX, Catalog, PlatformIndex
 
 STOA = Path(sys.executable).with_name("stoa")
@@ -41,10 +42,14 @@ class Serving:
         index = PlatformIndex.model_validate_json((self.bundle / PLATFORM_INDEX).read_bytes())
         return [Catalog.model_validate_json((self.bundle / entry.catalog).read_bytes()) for entry in index.tenants]
 
-    def audit_line(self, trace_id: str) -> dict[str, Any] | None:
-        """The audit log's line about the call with this trace id."""
+    def decisions(self) -> list[dict[str, Any]]:
+        """The decisions in the audit log, in order."""
         lines = [json.loads(line) for line in self.audit.read_text().splitlines()]
-        return next((line for line in lines if line["trace_id"] == trace_id), None)
+        return [line["data"] for line in lines if line["type"] == DECISION]
+
+    def audit_line(self, trace_id: str) -> dict[str, Any] | None:
+        """What the audit log says about the call with this trace id."""
+        return next((decision for decision in self.decisions() if decision["trace_id"] == trace_id), None)
 
 
 def stoa(*arguments: str | Path, timeout: float = 60.0) -> str:

@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from stoa_runtime import bundles
 from stoa_runtime.server import application
 from stoa_runtime.settings import Settings
 from stoa_schemas import bundle, names
+from stoa_schemas.audit import DECISION
 
 MCP_URL = "https://mcp.example.test/mcp"
 ISSUER = "https://id.example.test/realms/stoa"
@@ -183,7 +185,7 @@ def tool(
         "required": required or [],
         "additionalProperties": False,
     }
-    return bundle.Tool(
+    made = bundle.Tool(
         id=names.tool_id(tenant, contract, operation),
         name=names.wire_name(tenant, contract, operation) or "",
         contract=contract,
@@ -217,6 +219,7 @@ def tool(
         examples=[],
         digest="sha256:" + "0" * 64,
     )
+    return made.model_copy(update={"digest": bundles.digest_of(made)})
 
 
 def contract(name: str, url: str, **backend: Any) -> bundle.ContractEntry:
@@ -489,7 +492,9 @@ class World:
         got += self.backend.requests[start:]
 
     def audit_lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.audit.read_text().splitlines()]
+        """The decisions of the audit log."""
+        lines = [json.loads(line) for line in self.audit.read_text().splitlines()]
+        return [line["data"] for line in lines if line["type"] == DECISION]
 
     def client(self, token: str, mode: str = MODERN) -> Client:
         http = httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}", "Host": "mcp.example.test"})
