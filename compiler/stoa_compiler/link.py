@@ -442,6 +442,7 @@ def _backends(contract: UniversalAPIContract, defaults: Defaults) -> dict[str, b
             breaker=bundle.Breaker(failures=breaker.failures, reset_ms=milliseconds(breaker.reset))
             if breaker
             else None,
+            concurrency=backend.concurrency,
         )
         for environment, url in sorted(backend.urls.items())
     }

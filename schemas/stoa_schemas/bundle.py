@@ -386,6 +386,8 @@ class BackendRule(Part):
     """Wait before the first retry."""
     breaker: Breaker | None = None
     """When it is left alone."""
+    concurrency: int | None = None
+    """Calls at the same time over all tools and callers."""
 
 
 class ContractEntry(Part):

@@ -112,6 +112,8 @@ class Backend(Closed):
     """How often a call that may be repeated is tried again; the platform's default where left out."""
     circuit_breaker: CircuitBreaker | None = None
     """When the backend is left alone; the platform's default where left out."""
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Calls at the same time over all of the contract's operations and all callers; no cap where left out."""
 
 
 class Source(Closed):
