@@ -140,7 +140,7 @@ async def test_approved_by_another_person_the_same_call_goes_through_once(
     assert again.rule == "approval-demanded"
     assert again.approval is not None
     assert again.approval.id != identity
-    assert f"Approval `{identity}`, for the same call, was used" in again.text
+    assert f"approval `{identity}`, of the same call, was used" in again.text
 
 
 async def test_asking_again_gives_the_same_approval_and_does_not_prolong_it(
@@ -308,7 +308,7 @@ async def test_expiry_before_the_decision_and_before_the_use(
         await approvals.decide(ART3MIS, snapshot, identity, approve=True, reason="")
     answer = await refused(approvals, call(snapshot))
     assert answer.rule == "approval-demanded"
-    assert f"`{identity}`, for the same call, has expired" in answer.text
+    assert f"`{identity}`, of the same call, has expired" in answer.text
     assert answer.approval is not None
     clock.now += WINDOW - 1
     await approvals.decide(ART3MIS, snapshot, answer.approval.id, approve=True, reason="")

@@ -94,9 +94,11 @@ class NoApproval(Exception):
 class DecisionRefused(Exception):
     """The decision does not count; the message says why."""
 
-    def __init__(self, rule: str, text: str) -> None:
+    def __init__(self, rule: str, approval: str, text: str) -> None:
         super().__init__(text)
         self.rule = rule
+        self.approval = approval
+        """The approval's id."""
 
 
 class Approvals:
@@ -203,17 +205,17 @@ class Approvals:
         asked = "was asked for" if entry.asked else "was asked for before and is not decided yet"
         text = (
             f"`{call.tool.declared.id}` needs the approval of a second person for each call. Nothing was called."
-            f" {before}Approval `{approval.id}` {asked}; it can be decided until {moment(approval.expires)}.\nAsk"
+            f" Approval `{approval.id}` {asked}; it can be decided until {moment(approval.expires)}.\nAsk"
             f" someone who holds {_names(_deciders(call))} to decide it (tool `stoa_approvals_decide`); you cannot"
             " decide it yourself."
         )
         rule = "approval-demanded" if entry.asked else "approval-pending"
         if not retry.can_ask or rounds >= ROUNDS:
-            return Refused(rule, f"{text} Once it is approved, {_AGAIN}.", approval)
+            return Refused(rule, f"{text} Once it is approved, {_AGAIN}.{before}", approval)
         # The approval's second window may end later than its first; what counts then is what the store says.
         expires = approval.created + 2 * approval.window
         state = self._sealer.seal(approval.id, approval.binding, rounds + 1, expires)
-        text += " Accept once it is approved, and the call is made. Decline to take the request back."
+        text += " Accept once it is approved, and the call is made. Decline to take the request back." + before
         return Refused(rule, text, approval, state)
 
     async def _before(self, call: Call, entry: Entry, now: int) -> str:
@@ -226,10 +228,10 @@ class Approvals:
             standing = last.standing(now)
             if other.digest == new.digest and standing in (State.USED, State.EXPIRED):
                 ended = "was used" if standing is State.USED else "has expired"
-                return f"Approval `{last.id}`, for the same call, {ended}; each is good for one call, in time. "
+                return f"\nThe earlier approval `{last.id}`, of the same call, {ended}. Each is good for one call."
             if standing in (State.APPROVED, State.PENDING):
                 what = "an earlier bundle" if other.digest == new.digest else "other arguments"
-                return f"Approval `{last.id}` is for {what}, and does not count for this call. "
+                return f"\nThe earlier approval `{last.id}` is for {what}, and does not count for this call."
         return ""
 
     async def listed(
@@ -254,16 +256,21 @@ class Approvals:
         found = await self._seen(principal, identity)
         now = self._now()
         if found.binding.requester.subject == principal.subject:
-            raise DecisionRefused("approval-own", "You asked for this call yourself; another person has to decide.")
+            raise DecisionRefused(
+                "approval-own", found.id, "You asked for this call yourself; another person has to decide."
+            )
         if found.binding.bundle != snapshot.digest:
             raise DecisionRefused(
                 "approval-outdated",
+                found.id,
                 "This was asked for under another bundle, so no decision would count. The requester has to make the"
                 " call again.",
             )
         reason = _line(reason)
         if not approve and not reason:
-            raise DecisionRefused("approval-reason", "A rejection needs a `reason`: the requester is told it.")
+            raise DecisionRefused(
+                "approval-reason", found.id, "A rejection needs a `reason`: the requester is told it."
+            )
         roles = tuple(sorted(r for r in principal.roles if DECIDE in snapshot.index.roles[r].permissions))
         decision = Decision(principal.subject, roles, reason, now)
         state = State.APPROVED if approve else State.REJECTED
@@ -274,7 +281,9 @@ class Approvals:
         if not counts:
             standing = approval.standing(now)
             raise DecisionRefused(
-                "approval-decided", f"There is nothing to decide any more: the approval is {standing}. Nothing changed."
+                "approval-decided",
+                found.id,
+                f"There is nothing to decide any more: the approval is {standing}. Nothing changed.",
             )
         return _shown(approval, principal, snapshot, now)
 
