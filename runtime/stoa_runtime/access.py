@@ -1,8 +1,9 @@
 """Who sees and calls which tools: one table, read by listing and by calling."""
 
+import base64
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import mcp_types
@@ -18,8 +19,14 @@ BUNDLE_KEY = "dev.gostoa/bundle"
 """The key below an answer's `_meta` that holds the bundle's digest."""
 VIEWS = 1024
 """Views kept: one for each set of roles that has called lately."""
+PAGE = 1000
+"""Tools on one page of a list."""
 
 AnyTool = PreparedTool | PlatformTool
+
+
+class UnknownCursor(Exception):
+    """A cursor that this list did not give; the message is for the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +35,22 @@ class View:
 
     tools: Mapping[str, AnyTool]
     """By wire name, in the order of the list."""
-    modern: mcp_types.ListToolsResult
-    """The list for protocol 2026-07-28."""
-    legacy: mcp_types.ListToolsResult
-    """The list for 2025-11-25 and older, where an output schema must have an object at its root."""
+    modern: tuple[mcp_types.ListToolsResult, ...]
+    """The list's pages for protocol 2026-07-28."""
+    legacy: tuple[mcp_types.ListToolsResult, ...]
+    """The list's pages for 2025-11-25 and older, where an output schema must have an object at its root."""
+    prepared: dict[str, bytes] = field(default_factory=dict, compare=False)
+    """The first page as JSON by protocol version, once somebody has asked for it."""
+
+    def page(self, cursor: str | None, *, legacy: bool) -> mcp_types.ListToolsResult:
+        """The page that `cursor` names, the first without one; `UnknownCursor` for any other."""
+        pages = self.legacy if legacy else self.modern
+        if cursor is None:
+            return pages[0]
+        for number, before in enumerate(pages, 1):
+            if before.next_cursor == cursor and number < len(pages):
+                return pages[number]
+        raise UnknownCursor("Unknown cursor: begin again without one. The list may have changed since it was given.")
 
 
 class Access:
@@ -75,9 +94,21 @@ class Access:
 
     def _list(
         self, tools: Iterable[AnyTool], made: dict[str, mcp_types.Tool], *, legacy: bool
-    ) -> mcp_types.ListToolsResult:
+    ) -> tuple[mcp_types.ListToolsResult, ...]:
         listed = [self._listed(tool, made, legacy) for tool in tools]
-        return mcp_types.ListToolsResult(tools=listed, meta={BUNDLE_KEY: self._snapshot.digest})
+        starts = range(0, max(len(listed), 1), PAGE)
+        return tuple(
+            mcp_types.ListToolsResult(
+                tools=listed[start : start + PAGE],
+                next_cursor=self._cursor(start + PAGE) if start + PAGE < len(listed) else None,
+                meta={BUNDLE_KEY: self._snapshot.digest},
+            )
+            for start in starts
+        )
+
+    def _cursor(self, start: int) -> str:
+        """Names a place in this bundle's list; it says nothing of what stands before it."""
+        return base64.urlsafe_b64encode(f"{self._snapshot.digest[7:23]}.{start}".encode()).decode().rstrip("=")
 
     def _listed(self, tool: AnyTool, made: dict[str, mcp_types.Tool], legacy: bool) -> mcp_types.Tool:
         name = tool.declared.name if isinstance(tool, PreparedTool) else tool.name

@@ -5,9 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import mcp_types
-from mcp.shared.exceptions import MCPError
-
 from stoa_runtime import answers, arguments, requests, results
 from stoa_runtime.access import BUNDLE_KEY, Access, AnyTool
 from stoa_runtime.audit import Audit, AuditUnavailable, Event, arguments_digest
@@ -35,6 +32,22 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """What a caller asks for."""
+
+    name: str
+    """The tool's wire name, as the caller gave it."""
+    arguments: Mapping[str, Any]
+    trace: Trace
+    legacy: bool
+    """Whether the client speaks protocol 2025-11-25 or older."""
+
+
+class UnknownTool(Exception):
+    """There is no such tool for this caller: one that is hidden and one that is missing read alike."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Outcome:
     """What a call came to."""
 
@@ -45,59 +58,66 @@ class _Outcome:
     deviates: bool = False
 
 
+_INTERRUPTED = _Outcome(results.failure("The call was interrupted."), "failed", "interrupted")
+
+
 class Calls:
     """Answers tools/call."""
 
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
 
-    async def call(
-        self, caller: Caller, name: str, given: Mapping[str, Any], trace: Trace, *, legacy: bool
-    ) -> mcp_types.CallToolResult:
-        """The result of one call; `MCPError` for a tool that does not exist for this caller."""
+    async def call(self, caller: Caller, call: Call) -> results.Result:
+        """The result of one call; `UnknownTool` for a tool that does not exist for this caller."""
         began = time.perf_counter()
-        tool = caller.access.view(caller.principal).tools.get(name)
-        event = Event(
-            decision="failed",
-            rule="interrupted",
-            trace_id=trace.trace_id,
-            bundle=caller.snapshot.digest,
-            subject=caller.principal.subject,
-            tenant=caller.principal.tenant,
-            client=caller.principal.client,
-            tool=_canonical(caller, tool, name),
-            asked=None if tool else name,
-            arguments=arguments_digest(given),
-        )
-        outcome: _Outcome | None = None
+        tool = caller.access.view(caller.principal).tools.get(call.name)
+        outcome = _INTERRUPTED
         try:
             if tool is None:
-                event = replace(event, decision="refused", rule="tool-not-visible" if event.tool else "tool-unknown")
-                raise MCPError(mcp_types.INVALID_PARAMS, _UNKNOWN)
-            if not self._audit.works and isinstance(tool, PreparedTool):
+                outcome = _UNSEEN
+            elif not self._audit.works and isinstance(tool, PreparedTool):
                 outcome = _refused("audit-unavailable", "Nothing was called: calls cannot be recorded at the moment.")
             else:
-                outcome = await self._decide(caller, tool, given, trace, legacy)
-            event = replace(
-                event,
-                decision=outcome.decision,
-                rule=outcome.rule,
-                backend_status=outcome.status,
-                answer_deviates=outcome.deviates,
-            )
+                outcome = await self._decide(caller, tool, call)
         finally:
-            try:
-                self._audit.write(replace(event, duration_ms=(time.perf_counter() - began) * 1000))
-            except AuditUnavailable:
-                if outcome is None or outcome.rule != "audit-unavailable":
-                    outcome = _refused("audit-unavailable", "The call cannot be recorded, so its answer is withheld.")
-        meta = {**outcome.result.meta, TRACE_KEY: trace.trace_id, BUNDLE_KEY: caller.snapshot.digest}
-        return results.as_sdk(replace(outcome.result, meta=meta))
+            outcome = self._recorded(caller, call, tool, outcome, (time.perf_counter() - began) * 1000)
+        if outcome is _UNSEEN:
+            raise UnknownTool(_UNKNOWN)
+        meta = {**outcome.result.meta, TRACE_KEY: call.trace.trace_id, BUNDLE_KEY: caller.snapshot.digest}
+        return replace(outcome.result, meta=meta)
 
-    async def _decide(
-        self, caller: Caller, tool: AnyTool, given: Mapping[str, Any], trace: Trace, legacy: bool
+    def _recorded(
+        self, caller: Caller, call: Call, tool: AnyTool | None, outcome: _Outcome, milliseconds: float
     ) -> _Outcome:
+        """The outcome, once it is in the audit log; another one where it cannot be."""
+        canonical = _canonical(caller, tool, call.name)
+        who = caller.principal
+        rule = outcome.rule if tool is not None else "tool-not-visible" if canonical else "tool-unknown"
+        event = Event(
+            decision=outcome.decision,
+            rule=rule,
+            trace_id=call.trace.trace_id,
+            bundle=caller.snapshot.digest,
+            subject=who.subject,
+            tenant=who.tenant,
+            client=who.client,
+            tool=canonical,
+            asked=None if tool else call.name,
+            arguments=arguments_digest(call.arguments),
+            backend_status=outcome.status,
+            answer_deviates=outcome.deviates,
+            duration_ms=milliseconds,
+        )
+        try:
+            self._audit.write(event)
+        except AuditUnavailable:
+            if outcome.rule != "audit-unavailable":
+                return _refused("audit-unavailable", "The call cannot be recorded, so its answer is withheld.")
+        return outcome
+
+    async def _decide(self, caller: Caller, tool: AnyTool, call: Call) -> _Outcome:
         """Arguments, approval, backend, answer: the first check that fails decides."""
+        given = call.arguments
         schema = tool.declared.input_schema if isinstance(tool, PreparedTool) else tool.input_schema
         wrong = arguments.problems(tool.input, tool.known, schema, given)
         if wrong:
@@ -118,11 +138,11 @@ class Calls:
             )
         try:
             reply = await caller.backends.send(
-                tool.tenant, tool.contract, outgoing, tool.declared.answer, trace.traceparent
+                tool.tenant, tool.contract, outgoing, tool.declared.answer, call.trace.traceparent
             )
         except BackendFailed as failed:
             return _Outcome(results.failure(str(failed)), "failed", failed.rule, failed.status)
-        shaped = answers.shaped(tool, reply, legacy=legacy)
+        shaped = answers.shaped(tool, reply, legacy=call.legacy)
         return _Outcome(shaped.result, shaped.decision, shaped.rule, reply.status, shaped.deviates)
 
 
@@ -139,6 +159,9 @@ def _canonical(caller: Caller, tool: AnyTool | None, name: str) -> str | None:
 
 def _refused(rule: str, text: str) -> _Outcome:
     return _Outcome(results.failure(text), "refused", rule)
+
+
+_UNSEEN = _refused("tool-unknown", _UNKNOWN)
 
 
 def _bullets(lines: list[str]) -> str:

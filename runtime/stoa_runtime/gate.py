@@ -1,62 +1,70 @@
 """The ASGI layer before the protocol: nothing reaches it without a permitted host, a good token and a sound body.
 
-It leaves the caller in the scope; a layer behind it, and the protocol's handlers, find it there.
+Well-formed lists and calls are answered here from what is prepared; all else goes on to the SDK, which finds the
+caller in the scope.
 """
 
 import asyncio
 import datetime
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import mcp_types
 import orjson
-from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from stoa_runtime.access import Access
+from stoa_runtime import prepared, results
 from stoa_runtime.audit import Audit, AuditUnavailable, Event
-from stoa_runtime.backends import Backends
-from stoa_runtime.bundles import Snapshot
-from stoa_runtime.calls import Caller
+from stoa_runtime.calls import Call, Caller, Calls, UnknownTool
 from stoa_runtime.metadata import challenge
 from stoa_runtime.nesting import is_too_deep
 from stoa_runtime.principals import Principal, PrincipalRefused, principal
-from stoa_runtime.tokens import KeysUnavailable, ScopeMissing, Token, TokenRefused, Verifier
+from stoa_runtime.protocol import CALLER
+from stoa_runtime.serving import Serving
+from stoa_runtime.tokens import KeysUnavailable, ScopeMissing, Token, TokenRefused
 from stoa_runtime.tracing import trace
 
-CALLER = "stoa.caller"
-"""The scope's key of the `Caller`."""
-MESSAGE = "stoa.message"
-"""The scope's key of the parsed body."""
 PRINCIPALS = 10_000
-
-current_caller: ContextVar[Caller | None] = ContextVar("current_caller", default=None)
-"""The caller of the request that is being served, for look-ups that the protocol makes without a context."""
+"""Principals that are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
-    """A snapshot with all that serves it. A request keeps the one that it began with."""
+class Body:
+    """What a request's body may be."""
 
-    snapshot: Snapshot
-    access: Access
-    verifier: Verifier
-    backends: Backends
+    limit: int
+    """Bytes."""
+    deadline: float
+    """Seconds that it may take to arrive."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a request may be."""
+@dataclass(slots=True)
+class Head:
+    """A request's headers, each name's first value; names that came more than once are told apart."""
 
-    hosts: tuple[str, ...]
-    origins: tuple[str, ...]
-    body_bytes: int
-    body_seconds: float
+    values: dict[bytes, bytes]
+    doubled: set[bytes] = field(default_factory=set)
+
+    def get(self, name: bytes) -> str | None:
+        """The header's value."""
+        value = self.values.get(name)
+        return None if value is None else value.decode("latin-1")
+
+
+def head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
+    """The headers of an ASGI scope."""
+    values: dict[bytes, bytes] = {}
+    doubled: set[bytes] = set()
+    for name, value in headers:
+        if name in values:
+            doubled.add(name)
+        else:
+            values[name] = value
+    return Head(values, doubled)
 
 
 class _Stop(Exception):
@@ -69,36 +77,57 @@ class _Stop(Exception):
 
 
 class Gate:
-    """Passes requests to `app` whose caller is known and may speak to it at all."""
+    """Answers requests whose caller is known and may speak to the platform at all."""
 
-    def __init__(self, app: ASGIApp, serving: Callable[[], Serving], audit: Audit, limits: Limits) -> None:
-        self._app = app
+    def __init__(self, serving: Callable[[], Serving], calls: Calls, audit: Audit, body: Body) -> None:
         self._serving = serving
+        self._calls = calls
         self._audit = audit
-        self._limits = limits
+        self._limits = body
         self._principals: OrderedDict[tuple[str, datetime.date, bytes], Principal] = OrderedDict()
+        self._envelopes = prepared.Envelopes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """One request to the MCP endpoint."""
         serving = self._serving()
-        headers = Headers(scope=scope)
+        serving.in_flight += 1
         try:
-            self._check_origin(headers)
+            await self._answer(serving, scope, receive, send)
+        finally:
+            serving.in_flight -= 1
+
+    async def _answer(self, serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
+        given = head(scope["headers"])
+        try:
+            _check_origin(serving, given)
             if scope["method"] != "POST":
                 raise _Stop(Response(status_code=405, headers={"Allow": "POST"}))
-            who = await self._principal(serving, headers)
-            body = await self._body(headers, receive)
-            scope[MESSAGE] = _parsed(body)
+            caller = _caller(serving, given, await self._principal(serving, given))
+            body = await self._body(given, receive)
+            message = _parsed(body)
         except _Stop as stop:
-            await self._ended(serving, headers, stop)(scope, receive, send)
+            await self._ended(serving, given, stop)(scope, receive, send)
             return
-        caller = _caller(serving, headers, who)
-        scope[CALLER] = caller
-        mark = current_caller.set(caller)
+        asked = prepared.recognised(given.values, given.doubled, message, self._envelopes)
+        if asked is None:
+            scope[CALLER] = caller
+            await serving.protocol(scope, _replayed(body, receive), send)
+        elif asked.tool is None:
+            view = caller.access.view(caller.principal)
+            await _send(send, 200, prepared.listed(asked, view, serving.protocol))
+        else:
+            await _send(send, *await self._called(serving, caller, asked))
+
+    async def _called(self, serving: Serving, caller: Caller, asked: prepared.Asked) -> tuple[int, bytes]:
+        """HTTP status and body that answer a call."""
+        assert asked.tool is not None
+        call = Call(asked.tool, asked.arguments, trace(caller.traceparent, asked.meta), legacy=asked.legacy)
         try:
-            await self._app(scope, _replayed(body, receive), send)
-        finally:
-            current_caller.reset(mark)
+            answer = await self._calls.call(caller, call)
+        except UnknownTool as error:
+            return prepared.refused(asked, mcp_types.INVALID_PARAMS, str(error))
+        result = results.as_json(answer, legacy=asked.legacy, stamp=serving.protocol.stamp)
+        return 200, prepared.answered(asked, result)
 
     async def authorize(self, scope: Scope) -> Caller | Response:
         """The caller whom a request's headers name, or the answer that refuses it: for what is served beside MCP.
@@ -106,33 +135,27 @@ class Gate:
         Host, origin and token are judged as for MCP, in the same words, and a refusal is recorded.
         """
         serving = self._serving()
-        headers = Headers(scope=scope)
+        given = head(scope["headers"])
         try:
-            self._check_origin(headers)
-            return _caller(serving, headers, await self._principal(serving, headers))
+            _check_origin(serving, given)
+            return _caller(serving, given, await self._principal(serving, given))
         except _Stop as stop:
-            return self._ended(serving, headers, stop)
+            return self._ended(serving, given, stop)
 
-    def _ended(self, serving: Serving, headers: Headers, stop: _Stop) -> Response:
+    def _ended(self, serving: Serving, given: Head, stop: _Stop) -> Response:
         """The answer that ends a request, once it is recorded."""
-        return stop.response if stop.rule is None else self._recorded(serving, headers, stop.rule, stop.response)
+        return stop.response if stop.rule is None else self._recorded(serving, given, stop.rule, stop.response)
 
-    def _check_origin(self, headers: Headers) -> None:
-        if not _matches(headers.get("host", ""), self._limits.hosts):
-            raise _Stop(Response("This host is not served here.", status_code=421))
-        origin = headers.get("origin")
-        if origin is not None and not _matches(origin, self._limits.origins):
-            raise _Stop(Response("This origin may not call from a browser.", status_code=403))
-
-    async def _principal(self, serving: Serving, headers: Headers) -> Principal:
+    async def _principal(self, serving: Serving, given: Head) -> Principal:
         index = serving.snapshot.index
-        given = headers.getlist("authorization")
-        scheme, _, text = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        if scheme.lower() != "bearer" or not text.strip():
+        value = given.get(b"authorization") if b"authorization" not in given.doubled else None
+        scheme, _, text = (value or "").partition(" ")
+        text = text.strip()
+        if scheme.lower() != "bearer" or not text:
             raise _Stop(_unauthorized(challenge(index)), "token-missing")
         try:
-            token = await serving.verifier.verify(text.strip())
-            return self._known(token, serving.snapshot)
+            token = serving.verifier.known(text) or await serving.verifier.verify(text)
+            return self._known(token, serving)
         except (TokenRefused, PrincipalRefused) as refused:
             rule = "token" if isinstance(refused, TokenRefused) else "principal"
             raise _Stop(_unauthorized(challenge(index, "invalid_token", str(refused))), rule) from None
@@ -148,25 +171,25 @@ class Gate:
                 "keys-unavailable",
             ) from None
 
-    def _known(self, token: Token, snapshot: Snapshot) -> Principal:
+    def _known(self, token: Token, serving: Serving) -> Principal:
         """The token's principal, remembered for this day and bundle; subscriptions end with a day."""
         today = datetime.datetime.now(datetime.UTC).date()
-        key = (snapshot.digest, today, token.key)
+        key = (serving.snapshot.digest, today, token.key)
         who = self._principals.get(key)
         if who is None:
-            who = self._principals[key] = principal(token.claims, snapshot, today)
+            who = self._principals[key] = principal(token.claims, serving.snapshot, today)
             if len(self._principals) > PRINCIPALS:
                 self._principals.popitem(last=False)
         return who
 
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
-        limit = self._limits.body_bytes
-        declared = headers.get("content-length", "0")
+    async def _body(self, given: Head, receive: Receive) -> bytes:
+        limit = self._limits.limit
+        declared = given.values.get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > limit:
             raise _Stop(Response("The body is too large.", status_code=413))
         body = bytearray()
         try:
-            async with asyncio.timeout(self._limits.body_seconds):
+            async with asyncio.timeout(self._limits.deadline):
                 while True:
                     message = await receive()
                     if message["type"] != "http.request":
@@ -181,11 +204,11 @@ class Gate:
                 Response("The body did not arrive in time.", status_code=408, headers={"Connection": "close"})
             ) from None
 
-    def _recorded(self, serving: Serving, headers: Headers, rule: str, response: Response) -> Response:
+    def _recorded(self, serving: Serving, given: Head, rule: str, response: Response) -> Response:
         event = Event(
             decision="refused",
             rule=rule,
-            trace_id=trace(headers.get("traceparent"), None).trace_id,
+            trace_id=trace(given.get(b"traceparent"), None).trace_id,
             bundle=serving.snapshot.digest,
         )
         try:
@@ -195,30 +218,32 @@ class Gate:
         return response
 
 
-def _caller(serving: Serving, headers: Headers, who: Principal) -> Caller:
-    return Caller(who, serving.snapshot, serving.access, serving.backends, headers.get("traceparent"))
+def _check_origin(serving: Serving, given: Head) -> None:
+    host, origin = given.get(b"host"), given.get(b"origin")
+    if host is None or b"host" in given.doubled or not serving.permitted.takes_host(host):
+        raise _Stop(Response("This host is not served here.", status_code=421))
+    if origin is not None and (b"origin" in given.doubled or not serving.permitted.takes_origin(origin)):
+        raise _Stop(Response("This origin may not call from a browser.", status_code=403))
+
+
+def _caller(serving: Serving, given: Head, who: Principal) -> Caller:
+    return Caller(who, serving.snapshot, serving.access, serving.backends, given.get(b"traceparent"))
 
 
 def _unauthorized(value: str) -> Response:
     return JSONResponse({"error": "invalid_token"}, status_code=401, headers={"WWW-Authenticate": value})
 
 
-def _matches(value: str, permitted: Sequence[str]) -> bool:
-    """Whether `value` is one of those permitted; `name:*` takes any port."""
-    if value in permitted:
-        return True
-    name, colon, port = value.rpartition(":")
-    return bool(colon) and port.isdigit() and f"{name}:*" in permitted
-
-
 def _parsed(body: bytes) -> Any:
     """The body, read strictly: no NaN, no lone surrogates, no member twice, no deep nesting.
 
-    Two readers that take different ones of a duplicated member would see two different calls.
+    Two readers that take different ones of a duplicated member would see two different calls. A body that is
+    written again as the very same bytes has lost no member, which spares reading it a second time.
     """
     try:
-        orjson.loads(body)
-        value = json.loads(body, object_pairs_hook=_once)
+        value = orjson.loads(body)
+        if orjson.dumps(value) != body:
+            value = json.loads(body, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise _Stop(_malformed()) from None
     if is_too_deep(value):
@@ -226,7 +251,7 @@ def _parsed(body: bytes) -> Any:
     return value
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a member stands twice")
@@ -236,6 +261,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _malformed() -> Response:
     error = {"code": mcp_types.PARSE_ERROR, "message": "Parse error: the body is not sound JSON"}
     return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status_code=400)
+
+
+async def _send(send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
@@ -250,6 +281,3 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
-
-
-__all__ = ["CALLER", "MESSAGE", "Gate", "Limits", "Serving", "current_caller"]

@@ -68,14 +68,18 @@ def as_sdk(result: Result) -> mcp_types.CallToolResult:
     )
 
 
-def as_json(result: Result, *, legacy: bool) -> bytes:
-    """The result as JSON, as clients of this protocol era get it; what is written already is not written again."""
+def as_json(result: Result, *, legacy: bool, stamp: Mapping[str, Any] | None = None) -> bytes:
+    """The result as JSON, as clients of this protocol era get it; what is written already is not written again.
+
+    `stamp` is what the SDK adds to `_meta` of each result that is not legacy.
+    """
     wire: dict[str, Any] = {"content": result.content}
     if result.structured_json is not None:
         wire["structuredContent"] = orjson.Fragment(result.structured_json)
     wire["isError"] = result.is_error
     if not legacy:
         wire["resultType"] = "complete"
-    if result.meta:
-        wire["_meta"] = result.meta
+    meta = result.meta if legacy or not stamp else {**result.meta, **stamp}
+    if meta:
+        wire["_meta"] = meta
     return orjson.dumps(wire)

@@ -148,6 +148,10 @@ def _usable(document: Any, algorithms: list[str]) -> dict[str, _Key] | None:
     return keys
 
 
+def _key(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
 class Verifier:
     """Verifies tokens by one bundle's rules, and remembers those that it has verified until they expire."""
 
@@ -159,15 +163,31 @@ class Verifier:
         self.keys = Keys(rules, session, clock)
         self._verified: OrderedDict[bytes, tuple[Token, int]] = OrderedDict()
 
+    def take_keys(self, before: "Verifier") -> None:
+        """Goes on with the keys of `before`, where the same issuer publishes them at the same place."""
+        same = (self._rules.issuer, self._rules.jwks_url, self._rules.algorithms)
+        if same == (before._rules.issuer, before._rules.jwks_url, before._rules.algorithms):
+            self.keys = before.keys
+
+    def known(self, text: str) -> Token | None:
+        """The token that `text` is, where it was verified before and nothing has changed since."""
+        return self._remembered(_key(text))
+
+    def _remembered(self, key: bytes) -> Token | None:
+        found = self._verified.get(key)
+        if found is None or not self.keys.are_fresh:
+            return None
+        token, generation = found
+        if generation == self.keys.generation and self._clock() < token.expires:
+            return token
+        del self._verified[key]
+        return None
+
     async def verify(self, text: str) -> Token:
         """The token that `text` is; refused in every other case."""
-        key = hashlib.sha256(text.encode()).digest()
-        known = self._verified.get(key)
-        if known is not None and self.keys.are_fresh:
-            token, generation = known
-            if generation == self.keys.generation and self._clock() < token.expires:
-                return token
-            del self._verified[key]
+        key = _key(text)
+        if known := self._remembered(key):
+            return known
         token = await self._decoded(text, key)
         self._verified[key] = (token, self.keys.generation)
         if len(self._verified) > CACHE_LIMIT:
