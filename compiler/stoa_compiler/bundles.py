@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from stoa_schemas import bundle
+from stoa_schemas import attestation, bundle
 
 
 def problems(folder: Path) -> Iterator[str]:
@@ -22,6 +22,9 @@ def problems(folder: Path) -> Iterator[str]:
     named = {a.path: a for a in declared.artifacts}
     here = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if not p.is_dir()}
     here.pop(bundle.BUNDLE_FILE)
+    signatures = here.pop(attestation.ATTESTATIONS, None)  # It names the digests, so they can't name it.
+    if signatures is not None and signatures.is_symlink():
+        yield f"`{attestation.ATTESTATIONS}` is a link"
     for path in sorted(named.keys() - here.keys()):
         yield f"`{path}` is listed but not there"
     for path in sorted(here.keys() - named.keys()):

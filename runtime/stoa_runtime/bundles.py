@@ -1,30 +1,42 @@
 """A bundle's folder read, checked and made ready: the snapshot that one request is answered from.
 
-Nothing is served before every byte that decides an answer has been compared with its digest.
+Nothing is served before every byte that decides an answer has been compared with its digest, and every catalog has
+been parsed and judged. Of a large bundle the parsed catalogs are then dropped, and parsed again from the same bytes
+when somebody asks for them: ten times less memory, and no wait for fresh memory while the bundle is loaded.
 """
 
 import functools
-import json
+import gc
+import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import jsonschema_rs
+import orjson
 from pydantic import ValidationError
 
-from stoa_schemas import bundle, names
+from stoa_runtime import signatures
+from stoa_runtime.sequence import Pin, RollbackRefused
+from stoa_runtime.signatures import Verified
+from stoa_schemas import attestation, bundle, names
 
 _Part = TypeVar("_Part", bound=bundle.Part)
 
-MANIFEST_LIMIT = 1_048_576
-"""Bytes of the manifest. It is read before any digest can be checked."""
+MANIFEST_LIMIT = 4 * 1_048_576
+"""Bytes of the manifest. It is read before any digest can be checked; ten thousand tenants take half of it."""
 FILE_LIMIT = 268_435_456
 """Bytes of one file."""
+READY_BYTES = 4 * 1_048_576
+"""Bytes of catalogs that stay parsed after loading; each takes about eight times as much memory then."""
 
+_UNLISTED = (bundle.RUNTIME_MANIFEST, attestation.ATTESTATIONS)
+"""What lies below `mcp/` and cannot be in the manifest: itself, and the signature over it."""
 _PART = re.compile(re.escape(bundle.PART_SUFFIX) + r"(\d{3})")
 _TEMPLATE = re.compile(r"\{([^{}]+)\}")
 _ASYMMETRIC = frozenset(
@@ -34,6 +46,10 @@ _ASYMMETRIC = frozenset(
 
 class BundleError(Exception):
     """A bundle that cannot be served; the message is one line for the operator."""
+
+
+class _Missing(BundleError):
+    """A file that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +77,84 @@ class Tenant:
     contracts: Mapping[str, bundle.ContractEntry]
 
 
+_Compiled = Callable[[Mapping[str, Any], str], jsonschema_rs.Validator]
+"""A validator for a schema; `BundleError`, which names it as the second says, where it does not compile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a tenant without its catalog."""
+
+    consumers: tuple[bundle.ConsumerEntry, ...]
+    tools: frozenset[str]
+    """Wire names."""
+    secrets: frozenset[str]
+    """References to backends' credentials."""
+
+
+class _Judged:
+    """A catalog that passed every check: its facts, and either what was parsed or the bytes to parse it from."""
+
+    __slots__ = ("_data", "_entry", "_index", "_ready", "digest", "facts")
+
+    def __init__(
+        self, entry: bundle.TenantEntry, index: bundle.PlatformIndex, data: bytes, digest: str, tenant: Tenant
+    ) -> None:
+        self.digest = digest
+        self.facts = Facts(
+            consumers=tuple(tenant.catalog.consumers),
+            tools=frozenset(tenant.tools),
+            secrets=frozenset(c.backend.auth.secret for c in tenant.catalog.contracts if c.backend.auth is not None),
+        )
+        self._entry = entry
+        self._index = index
+        self._data = data
+        self._ready: Tenant | None = None
+
+    def keep(self, tenant: Tenant) -> Tenant:
+        """Keeps what was parsed, and lets go of the bytes."""
+        self._ready = tenant
+        self._data = b""
+        return tenant
+
+    def tenant(self) -> Tenant:
+        """The catalog, ready to answer from."""
+        data, ready = self._data, self._ready  # In this order: another thread may be in `keep`.
+        if ready is None:
+            ready = self._ready or self.keep(_tenant(self._entry, self._index, data, validator))
+        return ready
+
+
+class Tenants(Mapping[str, Tenant]):
+    """Tenants by name. One that is not ready is parsed when it is first asked for, once."""
+
+    __slots__ = ("_judged",)
+
+    def __init__(self, judged: Mapping[str, _Judged]) -> None:
+        self._judged = judged
+
+    def __getitem__(self, name: str) -> Tenant:
+        return self._judged[name].tenant()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._judged
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._judged)
+
+    def __len__(self) -> int:
+        return len(self._judged)
+
+    def facts(self, name: str) -> Facts:
+        """What is known of a tenant; its catalog is not parsed for it."""
+        return self._judged[name].facts
+
+    def judged(self, name: str, digest: str) -> _Judged | None:
+        """The catalog of this tenant, if it is the one of this digest."""
+        found = self._judged.get(name)
+        return found if found is not None and found.digest == digest else None
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A whole bundle, immutable: a request keeps the one that it began with."""
@@ -69,32 +163,105 @@ class Snapshot:
     """Digest of the manifest, `sha256:<hex>`: it names everything that decides an answer."""
     index: bundle.PlatformIndex
     development: bundle.Development | None
-    tenants: Mapping[str, Tenant]
+    tenants: Tenants
     consumers: Mapping[str, tuple[str, bundle.ConsumerEntry]]
     """Tenant and consumer by OAuth client id."""
+    signature: Verified | None = None
+    """What a trusted key's holder says of it; None where no keys are configured."""
+
+    def tool_id(self, wire_name: str) -> str | None:
+        """The canonical id of a tenant's tool; None where there is none of this name. No catalog is parsed for it."""
+        tenant = wire_name.partition("_")[0]
+        if tenant not in self.tenants or wire_name not in self.tenants.facts(tenant).tools:
+            return None
+        return wire_name.replace("_", ":", 2)
+
+    def secrets(self) -> frozenset[str]:
+        """Every reference to a backend's credentials. No catalog is parsed for it."""
+        return frozenset[str]().union(*(self.tenants.facts(name).secrets for name in self.tenants))
 
 
-def load(folder: Path, *, allow_development: bool = False) -> Snapshot:
-    """The snapshot of the bundle in `folder`; `BundleError` where any check fails."""
+def load(
+    folder: Path,
+    *,
+    allow_development: bool = False,
+    keys: Sequence[attestation.PublicKey] = (),
+    pin: Pin | None = None,
+    previous: Snapshot | None = None,
+    between: Callable[[], None] | None = None,
+) -> Snapshot:
+    """The snapshot of the bundle in `folder`; `BundleError` where any check fails.
+
+    With `keys`, one of them must have signed it; with `pin` besides, it must not be older than what was served.
+    Catalogs that `previous` has already judged, by their digest, are taken from there. `between` is called after
+    each catalog: a thread beside a busy one may let go there.
+    """
     if not folder.is_dir():
         raise BundleError(f"{folder} is not a folder")
     data = _read(folder, bundle.RUNTIME_MANIFEST, MANIFEST_LIMIT)
-    manifest = _parse(bundle.RuntimeManifest, data, bundle.RUNTIME_MANIFEST)
     digest = bundle.sha256(data)
+    verified = _verified(folder, digest, keys)
+    manifest = _parse(bundle.RuntimeManifest, data, bundle.RUNTIME_MANIFEST)
+    if verified is not None and (verified.platform, verified.environment, verified.development) != (
+        manifest.platform,
+        manifest.environment,
+        manifest.development,
+    ):
+        raise BundleError(
+            f"the signature is for {verified.platform}/{verified.environment},"
+            f" and the manifest is of {manifest.platform}/{manifest.environment}"
+        )
     _check_whole(folder, manifest, digest)
     if manifest.development and not allow_development:
         raise BundleError(
             f"this is a development bundle (environment {manifest.environment}): it is served only by"
             " `stoa dev`, or when development bundles are allowed explicitly"
         )
+    with _uncollected():
+        snapshot = _snapshot(folder, manifest, digest, verified, previous, between)
+    if verified is not None and pin is not None:
+        try:
+            pin.admit(verified, digest)
+        except RollbackRefused as refusal:
+            raise BundleError(str(refusal)) from None
+    return snapshot
+
+
+def _snapshot(
+    folder: Path,
+    manifest: bundle.RuntimeManifest,
+    digest: str,
+    verified: Verified | None,
+    previous: Snapshot | None,
+    between: Callable[[], None] | None,
+) -> Snapshot:
     files = _files(folder, manifest)
+    digests = {artifact.path: artifact.sha256 for artifact in manifest.files}
     index = _parse(bundle.PlatformIndex, _listed(files, bundle.PLATFORM_INDEX), bundle.PLATFORM_INDEX)
     if (index.name, index.environment) != (manifest.platform, manifest.environment):
         raise BundleError(f"{bundle.PLATFORM_INDEX} is of another platform or environment than the manifest")
     _check_token_rules(index)
-    tenants = {entry.name: _tenant(entry, index, files) for entry in index.tenants}
-    if len(tenants) != len(index.tenants) or names.PLATFORM_TENANT in tenants:
-        raise BundleError(f"{bundle.PLATFORM_INDEX} lists a tenant twice, or one with a reserved name")
+    # What a catalog is judged by besides its own bytes: its entry, by which it is found, and the roles.
+    known = previous.tenants if previous is not None and previous.index.roles == index.roles else None
+    judged: dict[str, _Judged] = {}
+    judge_schema = _SchemaJudge()
+    ready = 0
+    for entry in index.tenants:
+        if entry.name in judged or entry.name == names.PLATFORM_TENANT:
+            raise BundleError(f"{bundle.PLATFORM_INDEX} lists a tenant twice, or one with a reserved name")
+        content = _listed(files, entry.catalog)
+        again = known.judged(entry.name, digests[entry.catalog]) if known is not None else None
+        if again is not None:
+            judged[entry.name] = again
+            continue
+        ready += len(content)
+        stays = ready <= READY_BYTES
+        tenant = _tenant(entry, index, content, validator if stays else judge_schema)
+        now = judged[entry.name] = _Judged(entry, index, content, digests[entry.catalog], tenant)
+        if stays:
+            now.keep(tenant)
+        if between is not None:
+            between()
     development = None
     if bundle.DEVELOPMENT in files:
         if not manifest.development:
@@ -104,9 +271,36 @@ def load(folder: Path, *, allow_development: bool = False) -> Snapshot:
         digest=digest,
         index=index,
         development=development,
-        tenants=MappingProxyType(tenants),
-        consumers=MappingProxyType(_consumers(index, tenants)),
+        tenants=Tenants(judged),
+        consumers=MappingProxyType(_consumers(index, judged)),
+        signature=verified,
     )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for cycles meanwhile: many values are made, and none is in a cycle."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _verified(folder: Path, digest: str, keys: Sequence[attestation.PublicKey]) -> Verified | None:
+    """What the signature says; None where no keys are configured, and nobody's word would count."""
+    if not keys:
+        return None
+    try:
+        attestations = _read(folder, attestation.ATTESTATIONS, attestation.FILE_LIMIT)
+    except _Missing:
+        attestations = None
+    try:
+        return signatures.verify(attestations, digest, keys)
+    except signatures.SignatureRefused as refusal:
+        raise BundleError(str(refusal)) from None
 
 
 def _read(folder: Path, path: str, limit: int) -> bytes:
@@ -127,7 +321,7 @@ def _read(folder: Path, path: str, limit: int) -> bytes:
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from error
     if not parts:
-        raise BundleError(f"{path} is missing")
+        raise _Missing(f"{path} is missing")
     return b"".join(parts)
 
 
@@ -166,14 +360,14 @@ def _files(folder: Path, manifest: bundle.RuntimeManifest) -> dict[str, bytes]:
         path = PurePosixPath(artifact.path)
         if path.is_absolute() or path.parts[:1] != ("mcp",) or ".." in path.parts or str(path) != artifact.path:
             raise BundleError(f"the manifest lists {artifact.path!r}, which is outside `mcp/`")
-        if artifact.path in files or artifact.path == bundle.RUNTIME_MANIFEST:
+        if artifact.path in files or artifact.path in _UNLISTED:
             raise BundleError(f"the manifest lists {artifact.path} twice, or itself")
         data = _read(folder, artifact.path, min(artifact.bytes, FILE_LIMIT))
         if bundle.sha256(data) != artifact.sha256:
             raise BundleError(f"{artifact.path} is not what the manifest lists: its digest differs")
         files[artifact.path] = data
     for found in _found(folder):
-        if found != bundle.RUNTIME_MANIFEST and found not in files:
+        if found not in _UNLISTED and found not in files:
             raise BundleError(f"{found} is not listed in the manifest")
     return files
 
@@ -186,8 +380,9 @@ def _found(folder: Path) -> Iterator[str]:
     """
     for at, folders, files in os.walk(folder / "mcp", followlinks=True):
         folders[:] = sorted(f for f in folders if not f.startswith(".."))
+        below = Path(at).relative_to(folder).as_posix()
         for name in sorted(files):
-            yield _PART.sub("", (Path(at) / name).relative_to(folder).as_posix())
+            yield _PART.sub("", f"{below}/{name}")
 
 
 def _listed(files: Mapping[str, bytes], path: str) -> bytes:
@@ -207,9 +402,9 @@ def _check_token_rules(index: bundle.PlatformIndex) -> None:
         raise BundleError("token.audience is not the MCP endpoint's URL: other services' tokens would be accepted")
 
 
-def _tenant(entry: bundle.TenantEntry, index: bundle.PlatformIndex, files: Mapping[str, bytes]) -> Tenant:
+def _tenant(entry: bundle.TenantEntry, index: bundle.PlatformIndex, data: bytes, compiled: _Compiled) -> Tenant:
     path = entry.catalog
-    catalog = _parse(bundle.Catalog, _listed(files, path), path)
+    catalog = _parse(bundle.Catalog, data, path)
     if catalog.tenant != entry.name:
         raise BundleError(f"{path} is the catalog of `{catalog.tenant}`, not of `{entry.name}`")
     contracts = {contract.name: contract for contract in catalog.contracts}
@@ -220,7 +415,7 @@ def _tenant(entry: bundle.TenantEntry, index: bundle.PlatformIndex, files: Mappi
             raise BundleError(f"{path}: the tool `{tool.id}` belongs to another tenant or contract")
         if tool.name != names.wire_name(tenant, contract, operation) or tool.name in tools:
             raise BundleError(f"{path}: the tool `{tool.id}` is named `{tool.name}`, or twice")
-        tools[tool.name] = _prepared(path, entry.name, tool, contracts[contract])
+        tools[tool.name] = _prepared(path, entry.name, tool, contracts[contract], compiled)
     for role, granted in catalog.access.items():
         if role not in index.roles or not set(granted) <= set(tools):
             raise BundleError(f"{path}: the access of `{role}` names a role or tool that is not there")
@@ -236,7 +431,9 @@ def _tenant(entry: bundle.TenantEntry, index: bundle.PlatformIndex, files: Mappi
     )
 
 
-def _prepared(path: str, tenant: str, tool: bundle.Tool, contract: bundle.ContractEntry) -> PreparedTool:
+def _prepared(
+    path: str, tenant: str, tool: bundle.Tool, contract: bundle.ContractEntry, compiled: _Compiled
+) -> PreparedTool:
     request = tool.request
     filled = {p.name for p in request.arguments.values() if p.in_ == "path"}
     if set(_TEMPLATE.findall(request.path)) != filled or not request.path.startswith("/"):
@@ -244,16 +441,39 @@ def _prepared(path: str, tenant: str, tool: bundle.Tool, contract: bundle.Contra
     known = list(request.arguments)
     if request.body is not None and request.body.argument is not None:
         known.append(request.body.argument)
-    return PreparedTool(
+    prepared = PreparedTool(
         tenant=tenant,
         declared=tool,
         contract=contract,
         known=tuple(dict.fromkeys(known)),
-        input=validator(tool.input_schema, f"{path}: the input schema of `{tool.id}`"),
+        input=compiled(tool.input_schema, f"{path}: the input schema of `{tool.id}`"),
         output=None
         if tool.output_schema is None
-        else validator(tool.output_schema, f"{path}: the output schema of `{tool.id}`"),
+        else compiled(tool.output_schema, f"{path}: the output schema of `{tool.id}`"),
     )
+    if tool.digest != digest_of(tool):
+        raise BundleError(f"{path}: what agents see of `{tool.id}` is not what its digest names")
+    return prepared
+
+
+def digest_of(tool: bundle.Tool) -> str:
+    """The digest of what agents see of `tool`."""
+    hints = tool.annotations
+    seen = {
+        "name": tool.name,
+        "title": tool.title,
+        "description": tool.description,
+        "inputSchema": tool.input_schema,
+        "outputSchema": tool.output_schema,
+        "annotations": {
+            "title": hints.title,
+            "readOnlyHint": hints.read_only_hint,
+            "destructiveHint": hints.destructive_hint,
+            "idempotentHint": hints.idempotent_hint,
+            "openWorldHint": hints.open_world_hint,
+        },
+    }
+    return bundle.sha256(bundle.canonical(seen))
 
 
 def validator(schema: Mapping[str, Any], what: str) -> jsonschema_rs.Validator:
@@ -262,15 +482,42 @@ def validator(schema: Mapping[str, Any], what: str) -> jsonschema_rs.Validator:
     Patterns run in linear time where they can; one that needs look-around runs with few steps of
     backtracking, and gives up as a mismatch.
     """
+    with _named(what):
+        return _shared(orjson.dumps(schema, option=orjson.OPT_SORT_KEYS))
+
+
+class _SchemaJudge:
+    """Judges schemas as `validator` does and keeps no validator: each takes ten kilobytes and more.
+
+    What stands in a validator's place takes no value.
+    """
+
+    def __init__(self) -> None:
+        self._known: set[bytes] = set()
+
+    def __call__(self, schema: Mapping[str, Any], what: str) -> jsonschema_rs.Validator:
+        with _named(what):
+            data = orjson.dumps(schema, option=orjson.OPT_SORT_KEYS)
+            digest = hashlib.sha256(data).digest()
+            if digest not in self._known:
+                _compile(data)
+                self._known.add(digest)
+        return _NOTHING
+
+
+_NOTHING = jsonschema_rs.Draft202012Validator(False)
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
     try:
-        return _validator(json.dumps(schema, sort_keys=True))
-    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+        yield
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError, TypeError) as error:
         raise BundleError(f"{what} does not compile: {str(error).splitlines()[0][:200]}") from None
 
 
-@functools.lru_cache(maxsize=4096)
-def _validator(schema: str) -> jsonschema_rs.Validator:
-    parsed = json.loads(schema)
+def _compile(schema: bytes) -> jsonschema_rs.Validator:
+    parsed = orjson.loads(schema)
     try:
         return jsonschema_rs.Draft202012Validator(parsed, offline=True, pattern_options=jsonschema_rs.RegexOptions())
     except jsonschema_rs.ValidationError:
@@ -278,12 +525,16 @@ def _validator(schema: str) -> jsonschema_rs.Validator:
         return jsonschema_rs.Draft202012Validator(parsed, offline=True, pattern_options=options)
 
 
+_shared = functools.lru_cache(maxsize=4096)(_compile)
+"""One validator for all who have the same schema."""
+
+
 def _consumers(
-    index: bundle.PlatformIndex, tenants: Mapping[str, Tenant]
+    index: bundle.PlatformIndex, judged: Mapping[str, _Judged]
 ) -> dict[str, tuple[str, bundle.ConsumerEntry]]:
     found: dict[str, tuple[str, bundle.ConsumerEntry]] = {}
-    for name, tenant in tenants.items():
-        for consumer in tenant.catalog.consumers:
+    for name, catalog in judged.items():
+        for consumer in catalog.facts.consumers:
             if consumer.client_id in found or consumer.client_id in index.clients:
                 raise BundleError(f"the client id `{consumer.client_id}` is used twice")
             found[consumer.client_id] = (name, consumer)

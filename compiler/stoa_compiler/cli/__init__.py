@@ -11,6 +11,7 @@ import click
 from stoa_compiler import __version__
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "audit": ("stoa_compiler.cli.audit:command", "Whether an audit log is as it was written."),
     "check": ("stoa_compiler.cli.check:command", "Every mistake in the source."),
     "compile": ("stoa_compiler.cli.compile:command", "The bundle of one environment."),
     "dev": ("stoa_compiler.cli.dev:command", "Compile and serve on this machine, with an issuer and mock backends."),
@@ -21,7 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lsp": ("stoa_compiler.cli.lsp:command", "A language server, for editors."),
     "schemas": ("stoa_compiler.cli.schemas:command", "The JSON Schemas of documents, for editors."),
     "serve": ("stoa_compiler.cli.serve:command", "The runtime."),
-    "verify": ("stoa_compiler.cli.verify:command", "Whether a bundle is whole."),
+    "sign": ("stoa_compiler.cli.sign:command", "A bundle signed by a key."),
+    "verify": ("stoa_compiler.cli.verify:command", "Whether a bundle is whole, and who signed it."),
 }
 """Where each command lies, and its line in `stoa --help`."""
 
@@ -66,6 +68,8 @@ def run() -> None:
         click.echo("This is a mistake of stoa, not yours. Nothing was written.", err=True)
         click.echo("Set STOA_DEBUG=1 to see where it happened, and please report it.", err=True)
         sys.exit(3)
+    finally:
+        gc.freeze()  # Nothing is left to collect: without it, the interpreter looks through all of it as it ends.
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
