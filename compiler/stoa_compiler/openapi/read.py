@@ -27,6 +27,7 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
+from stoa_compiler.fastread import fast_read
 from stoa_compiler.openapi.model import Description, DescriptionError, OperationRef, Problem
 from stoa_compiler.openapi.pointer import look_up, pointer
 from stoa_compiler.openapi.swagger import upgrade
@@ -73,7 +74,8 @@ def _parse(content: bytes, name: str) -> Any:
         column = error.start - content.rfind(b"\n", 0, error.start)
         raise DescriptionError(f"byte 0x{content[error.start]:02x} is not UTF-8", line, column) from None
     if not text.lstrip().startswith(("{", "[")):
-        return _yaml(text)
+        plain = fast_read(content)
+        return _yaml(text) if plain is None else plain
     try:
         return _json(content, text)
     except orjson.JSONDecodeError as error:
