@@ -13,6 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from redis.asyncio import Redis
+
 from stoa_runtime import bundles
 from stoa_runtime.limits import LimitRules, MemoryStore
 from stoa_runtime.limits.rules import Taken
@@ -36,13 +38,13 @@ def main() -> None:
         print("In memory")
         reference = _microseconds(lambda n: table[f"key-{n % 1000}"])
         _row("reference: one look-up by a key that is made", reference)
-        now = time.time()
+        now, application = time.time(), shop()
         _row(
             "LimitRules.call_charges, no plan", _microseconds(lambda _: rules.call_charges(who, called, now)), reference
         )
         _row(
             "LimitRules.call_charges, with a plan",
-            _microseconds(lambda _: rules.call_charges(shop(), called, now)),
+            _microseconds(lambda _: rules.call_charges(application, called, now)),
             reference,
         )
         several = [rules.call_charges(_person(n), called, now) for n in range(1000)]
@@ -83,8 +85,8 @@ def _subscriber(n: int) -> Principal:
 
 async def _shared(url: str, several: list[Taken], full: list[Taken]) -> None:
     print("Through a Valkey on loopback, one call after the other")
-    store = ValkeyStore(url, lambda: "refuse")
-    ping = await _awaited(lambda _: store._client.ping())
+    store, client = ValkeyStore(url, lambda: "refuse"), Redis.from_url(url, protocol=2)
+    ping = await _awaited(lambda _: client.ping())
     _row("reference: PING by the same client", ping)
     _row("take, one charge", await _awaited(lambda n: store.take(several[n % 1000][0])), ping)
 
@@ -93,9 +95,10 @@ async def _shared(url: str, several: list[Taken], full: list[Taken]) -> None:
 
     _row("take and release, two charges, a quota, two slots", await _awaited(whole), ping)
     print(f"{_TOGETHER} at a time, for each call")
-    ping = await _awaited(lambda _: store._client.ping(), _TOGETHER)
+    ping = await _awaited(lambda _: client.ping(), _TOGETHER)
     _row("reference: PING by the same client", ping)
     _row("take, one charge", await _awaited(lambda n: store.take(several[n % 1000][0]), _TOGETHER), ping)
+    await client.aclose()
     await store.close()
 
 
