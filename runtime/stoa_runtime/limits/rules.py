@@ -8,7 +8,7 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stoa_runtime.bundles import BundleError, PreparedTool, Snapshot
+from stoa_runtime.bundles import BundleError, PreparedTool, Snapshot, Tenant
 from stoa_runtime.limits.charges import Charge, Law, LimitRule, Quota, Slot, rate_law
 from stoa_runtime.platform_tools import PLATFORM_TOOLS, PlatformTool
 from stoa_runtime.principals import Principal
@@ -66,37 +66,36 @@ def _part(text: str) -> str:
     return text.replace("%", "%25").replace("|", "%7C") if "%" in text or "|" in text else text
 
 
+@dataclass(frozen=True, slots=True)
+class _Tenant:
+    """What one tenant declares."""
+
+    charges: tuple[Charge, ...]
+    tools: Mapping[str, _Tool]
+    plans: Mapping[tuple[str, str], tuple[_Subscription, ...]]
+    """By client and contract."""
+
+
 class LimitRules:
-    """The limits of one snapshot."""
+    """The limits of one snapshot. Those of a tenant are made when somebody first meets them."""
 
     def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
         self._root = ("stoa", snapshot.index.name, snapshot.index.environment)
         """Environments may share a store, and a new bundle goes on with the counts of the last."""
-        self._tenants: dict[str, tuple[Charge, ...]] = {}
-        self._tools: dict[str, _Tool] = {}
-        self._plans: dict[tuple[str, str], tuple[_Subscription, ...]] = {}
-        for name, tenant in snapshot.tenants.items():
-            what = f"All callers of `{name}` together may make {{}}, and they are used up"
-            charge = Charge(self._key("tenant", name), _law("rate-tenant", what, tenant.catalog.rate))
-            self._tenants[name] = (charge,)
-            for tool in tenant.tools.values():
-                self._tools[tool.declared.id] = self._tool(tool)
-            for consumer in tenant.catalog.consumers:
-                for subscription in consumer.subscriptions:
-                    at = (consumer.client_id, subscription.contract)
-                    made = self._subscription(name, consumer.client_id, subscription, tenant.catalog.plans)
-                    self._plans[at] = (*self._plans.get(at, ()), made)
+        self._tenants: dict[str, _Tenant] = {}
+        self._own: dict[str, _Tool] = {}
         for own in PLATFORM_TOOLS:
             what = f"`{own.name}` takes {{}} from one caller, and they are used up"
             law = _law("rate-tool", what, PLATFORM_TOOL_RATE)
-            self._tools[own.name] = _Tool(self._key("platform-tool", own.name) + "|", law, "")
+            self._own[own.name] = _Tool(self._key("platform-tool", own.name) + "|", law, "")
         what = "Too many calls of tools that do not exist for you; tools/list gives those that do"
         self._unknown = _Tool(self._key("unknown") + "|", _law("rate-tool", what, UNKNOWN_RATE), "")
         self._today = _Today(0.0, "", "", 0.0)
 
     def request_charges(self, principal: Principal) -> tuple[Charge, ...]:
         """What every request is charged to: the tenant's rate. The platform's own people have no tenant."""
-        return self._tenants.get(principal.tenant, ())
+        return () if principal.is_platform else self._of(principal.tenant).charges
 
     def call_charges(self, principal: Principal, tool: PreparedTool | PlatformTool | None, now: float) -> Taken:
         """What a call is charged to at `now`, in Unix time. None: a tool that does not exist for this caller.
@@ -106,12 +105,14 @@ class LimitRules:
         """
         if tool is None:
             entry = self._unknown
+        elif isinstance(tool, PreparedTool):
+            entry = self._of(tool.tenant).tools[tool.declared.id]
         else:
-            entry = self._tools[tool.declared.id if isinstance(tool, PreparedTool) else tool.name]
+            entry = self._own[tool.name]
         own = Charge(f"{entry.prefix}{_part(principal.tenant)}|{_part(principal.subject)}", entry.law)
         if principal.contracts is None or not entry.contract:
             return (own,), (), entry.slots
-        subscribed = self._plans.get((principal.client, entry.contract))
+        subscribed = self._of(principal.tenant).plans.get((principal.client, entry.contract))
         if subscribed is None:
             return (own,), (), entry.slots
         if now >= self._today.until or now < self._today.until - _DAY:
@@ -126,6 +127,26 @@ class LimitRules:
                 span, ends = (today.month, today.month_ends) if subscription.monthly else (today.day, today.until)
                 quotas.append(Quota(subscription.prefix + span, subscription.quota, ends))
         return tuple(charges), tuple(quotas), entry.slots
+
+    def _of(self, name: str) -> _Tenant:
+        made = self._tenants.get(name)
+        if made is None:
+            made = self._tenants[name] = self._tenant(name, self._snapshot.tenants[name])
+        return made
+
+    def _tenant(self, name: str, tenant: Tenant) -> _Tenant:
+        what = f"All callers of `{name}` together may make {{}}, and they are used up"
+        plans: dict[tuple[str, str], tuple[_Subscription, ...]] = {}
+        for consumer in tenant.catalog.consumers:
+            for subscription in consumer.subscriptions:
+                at = (consumer.client_id, subscription.contract)
+                made = self._subscription(name, consumer.client_id, subscription, tenant.catalog.plans)
+                plans[at] = (*plans.get(at, ()), made)
+        return _Tenant(
+            charges=(Charge(self._key("tenant", name), _law("rate-tenant", what, tenant.catalog.rate)),),
+            tools={tool.declared.id: self._tool(tool) for tool in tenant.tools.values()},
+            plans=plans,
+        )
 
     def _key(self, *parts: str) -> str:
         return key(*self._root, *parts)
