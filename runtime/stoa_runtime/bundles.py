@@ -423,6 +423,13 @@ def _tenant(entry: bundle.TenantEntry, index: bundle.PlatformIndex, data: bytes,
         for subscription in consumer.subscriptions:
             if subscription.contract not in contracts:
                 raise BundleError(f"{path}: `{consumer.client_id}` subscribes to `{subscription.contract}`, not there")
+            if subscription.plan not in catalog.plans:
+                raise BundleError(
+                    f"{path}: `{consumer.client_id}` subscribes by the plan `{subscription.plan}`, not there"
+                )
+    rates = (catalog.rate, *(tool.rate for tool in catalog.tools), *(plan.rate for plan in catalog.plans.values()))
+    if any(rate.calls <= 0 or rate.seconds <= 0 for rate in rates):
+        raise BundleError(f"{path}: a rate allows nothing, or lasts no time")
     return Tenant(
         catalog=catalog,
         tools=MappingProxyType(tools),

@@ -8,7 +8,7 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stoa_runtime.bundles import BundleError, PreparedTool, Snapshot, Tenant
+from stoa_runtime.bundles import PreparedTool, Snapshot, Tenant
 from stoa_runtime.limits.charges import Charge, Law, LimitRule, Quota, Slot, rate_law
 from stoa_runtime.platform_tools import PLATFORM_TOOLS, PlatformTool
 from stoa_runtime.principals import Principal
@@ -171,9 +171,7 @@ class LimitRules:
     def _subscription(
         self, tenant: str, client: str, declared: bundle.SubscriptionEntry, plans: Mapping[str, bundle.PlanEntry]
     ) -> _Subscription:
-        plan = plans.get(declared.plan)
-        if plan is None:
-            raise BundleError(f"the subscription `{declared.name}` of `{tenant}` names a plan that is not there")
+        plan = plans[declared.plan]
         who = f"The subscription `{declared.name}` (plan `{declared.plan}`) takes"
         what = f"{who} {{}}, {plan.burst} at once, and they are used up"
         quota = None
@@ -194,8 +192,6 @@ class LimitRules:
 
 
 def _law(rule: LimitRule, what: str, rate: bundle.RateLimit, burst: int | None = None) -> Law:
-    if rate.calls <= 0 or rate.seconds <= 0:
-        raise BundleError("a rate of the bundle allows nothing or lasts no time")
     span = _SPANS.get(rate.seconds, f"in {rate.seconds} seconds")
     return rate_law(rule, what.format(f"{rate.calls:.10g} calls {span}"), rate.calls, rate.seconds, burst)
 

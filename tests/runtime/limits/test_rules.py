@@ -260,7 +260,15 @@ def test_a_subscription_to_no_plan_is_refused_with_the_bundle(tmp_path: Path) ->
     tenants = catalogs()
     tenants["ioi"] = tenants["ioi"].model_copy(update={"plans": {}})
     with pytest.raises(bundles.BundleError, match="plan"):
-        LimitRules(snapshot(tmp_path, tenants))
+        snapshot(tmp_path, tenants)
+
+
+def test_a_rate_of_nothing_is_refused_with_the_bundle(tmp_path: Path) -> None:
+    tenants = catalogs()
+    nothing = tenants["ioi"].rate.model_copy(update={"calls": 0.0})
+    tenants["ioi"] = tenants["ioi"].model_copy(update={"rate": nothing})
+    with pytest.raises(bundles.BundleError, match="allows nothing"):
+        snapshot(tmp_path, tenants)
 
 
 PARTS = st.lists(st.text(alphabet="a|%7C25:"), min_size=1, max_size=4)
