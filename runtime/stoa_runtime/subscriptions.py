@@ -8,9 +8,9 @@ Clients of older protocols have no stream without a session, so nothing is decla
 """
 
 import asyncio
-import logging
+import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +27,6 @@ from starlette.types import Receive, Scope, Send
 
 from stoa_runtime.bundles import PreparedTool
 from stoa_runtime.calls import Caller
-
-log = logging.getLogger("stoa")
 
 METHOD = "subscriptions/listen"
 STREAMS = 4096
@@ -90,11 +88,14 @@ class Subscriptions:
         """How many streams are open."""
         return len(self._open)
 
-    async def run(self, started: asyncio.Event) -> None:
-        """Serves until it is cancelled."""
+    @contextlib.asynccontextmanager
+    async def served(self) -> AsyncIterator[None]:
+        """Streams can be opened while the block runs."""
         async with self._sessions.run():
-            started.set()
-            await asyncio.Event().wait()
+            try:
+                yield
+            finally:
+                self.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request of the caller whom the scope holds, answered for as long as its stream is open."""

@@ -1,7 +1,6 @@
 """Streams of `subscriptions/listen` over a real socket: who is told of which change, and when a stream ends."""
 
 import asyncio
-import contextlib
 import datetime
 import json
 from collections.abc import AsyncIterator
@@ -126,16 +125,12 @@ async def serving(platform: Platform, **limits: Any) -> AsyncIterator[Served]:
             scope["stoa.caller"] = await platform.authorize(scope)
             await subscriptions(scope, receive, send)
 
-    started = asyncio.Event()
-    running = asyncio.create_task(subscriptions.run(started))
-    await started.wait()
-    try:
-        async with serve_locally(app, "127.0.0.1", 0) as url, httpx2.AsyncClient(timeout=20) as http:
-            yield Served(url, http, subscriptions)
-    finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+    async with (
+        subscriptions.served(),
+        serve_locally(app, "127.0.0.1", 0) as url,
+        httpx2.AsyncClient(timeout=20) as http,
+    ):
+        yield Served(url, http, subscriptions)
 
 
 @pytest.fixture
