@@ -68,6 +68,9 @@ class OperationNode:
     request: bundle.Request
     input_schema: Mapping[str, Any]
     output_schema: Mapping[str, Any] | None
+    """Of what is passed on."""
+    backend_schema: Mapping[str, Any] | None
+    """Of the backend's own answer, before `answer.fields` leaves out the rest."""
     answer: bundle.Answer
     approval: bool
     rate: str

@@ -439,6 +439,7 @@ def _backends(contract: UniversalAPIContract, defaults: Defaults) -> dict[str, b
             total_ms=milliseconds(timeouts.total),
             retries=retries.attempts,
             backoff_ms=milliseconds(retries.backoff),
+            retry_percent=retries.budget_percent,
             breaker=bundle.Breaker(failures=breaker.failures, reset_ms=milliseconds(breaker.reset))
             if breaker
             else None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from stoa_compiler import openapi
+from stoa_compiler import openapi, projections
 from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
 from stoa_compiler.graph import OperationNode, Origin
 from stoa_compiler.source import Document, Loc, Span
@@ -77,6 +77,24 @@ PLACE = Rule(
     "or speak in the runtime's name.",
     help="Place the argument elsewhere with `parameters`.",
 )
+UNKNOWN_FIELD = Rule(
+    code="STOA321",
+    title="the answer has no such member",
+    why="`answer.fields` names what is passed on. A path that the output schema does not have would pass on nothing.",
+    help="Name a member of `output`.",
+)
+MIXED_FIELD = Rule(
+    code="STOA322",
+    title="the member cannot be picked",
+    why="The schema must tell what is passed on: where a value may be of another kind, nothing of it could be.",
+    help="Pick the parent whole, or say in the schema what it is.",
+)
+COVERED_FIELD = Rule(
+    code="STOA323",
+    title="two paths pass on the same",
+    why="A path within another one changes nothing, so one of them says what is not meant.",
+    help="Remove one of them.",
+)
 
 RULES = (
     EITHER_OR,
@@ -89,7 +107,11 @@ RULES = (
     WIRE_NAME,
     UNKNOWN_ARGUMENT,
     PLACE,
+    UNKNOWN_FIELD,
+    MIXED_FIELD,
+    COVERED_FIELD,
 )
+_OF_FIELDS = {"unknown": UNKNOWN_FIELD, "mixed": MIXED_FIELD, "covered": COVERED_FIELD}
 
 _TEMPLATE = re.compile(r"\{([^{}]*)\}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -137,13 +159,16 @@ class Lowering:
         taken = self._from_source(loc, operation) if operation.from_ is not None else self._written(loc, operation)
         if taken is None or wire is None or self.report.errors > before:
             return None
+        output_schema = self._projected(loc, operation, taken)
+        if self.report.errors > before:
+            return None
         spec, defaults = self.contract.spec, self.platform.spec.defaults
         classification = spec.classification
         demanded = self.platform.spec.classifications.get(classification)
         approval = operation.approval
         if approval is None:
             approval = demanded is not None and operation.side_effects in demanded.approval
-        rule = operation.answer or spec.answer or defaults.answer
+        fields = operation.answer.fields if operation.answer else None
         title, description = self._words(operation, taken)
         declared = tuple(
             _example(e.name, e.input, e.output, "output" in e.model_fields_set) for e in operation.examples
@@ -158,8 +183,11 @@ class Lowering:
             declared=operation,
             request=taken.request,
             input_schema=taken.input_schema,
-            output_schema=taken.output_schema,
-            answer=_answer(rule, taken),
+            output_schema=output_schema,
+            backend_schema=taken.output_schema,
+            answer=_answer(
+                (defaults.answer, spec.answer, operation.answer), taken.media_types, output_schema, sorted(fields or ())
+            ),
             approval=approval,
             rate=operation.limits.rate if operation.limits else defaults.operation_rate,
             concurrency=operation.limits.concurrency if operation.limits else None,
@@ -167,6 +195,26 @@ class Lowering:
             examples=examples,
             answers=() if any("output" in e.model_fields_set for e in examples) else taken.answers[:1],
         )
+
+    def _projected(self, loc: Loc, operation: Operation, taken: "_Taken") -> Mapping[str, Any] | None:
+        """The schema of what is passed on: the backend's, or what `answer.fields` leaves of it."""
+        fields = operation.answer.fields if operation.answer else None
+        if fields is None:
+            return taken.output_schema
+        span, at = self.document.span, (*loc, "answer", "fields")
+        if taken.output_schema is None:
+            said = f"`{loc[-1]}` has no output schema to pick members of"
+            self.report.add(UNKNOWN_FIELD, span(at, "key"), said, help="Declare `output`.")
+            return None
+        found = projections.prune(taken.output_schema, fields)
+        if isinstance(found, dict):
+            return found
+        declared = [] if operation.from_ is not None else [Note("the schema", span((*loc, "output"), "key"))]
+        for problem in found:
+            rule = _OF_FIELDS[problem.kind]
+            notes = [] if problem.kind == "covered" else declared
+            self.report.add(rule, span((*at, problem.index)), problem.message, notes, problem.help)
+        return None
 
     def _words(self, operation: Operation, taken: "_Taken") -> tuple[str, str]:
         """Title and description: what the author wrote, else what the source says."""
@@ -410,9 +458,27 @@ def _example(name: str, arguments: Mapping[str, Any], output: Any, answered: boo
     return bundle.CallExample(name=name, input=dict(arguments))
 
 
-def _answer(rule: AnswerRule, taken: _Taken) -> bundle.Answer:
-    wrap = taken.output_schema is not None and taken.output_schema.get("type") != "object"
-    return bundle.Answer(media_types=list(taken.media_types), check=rule.check, max_bytes=rule.max_bytes, wrap=wrap)
+def _answer(
+    rules: Sequence[AnswerRule | None],
+    media_types: Sequence[str],
+    output_schema: Mapping[str, Any] | None,
+    fields: list[str],
+) -> bundle.Answer:
+    """The rule for one operation: each key as the last of `rules` says that has it."""
+    said: dict[str, Any] = {}
+    for given in rules:
+        said |= {key: getattr(given, key) for key in given.model_fields_set} if given is not None else {}
+    said.pop("fields", None)
+    rule = AnswerRule(**said)
+    return bundle.Answer(
+        media_types=list(media_types),
+        check=rule.check,
+        max_bytes=rule.max_bytes,
+        max_characters=rule.max_characters,
+        when_too_large=rule.when_too_large,
+        fields=fields or None,
+        wrap=output_schema is not None and output_schema.get("type") != "object",
+    )
 
 
 def _one_line(text: str) -> str:

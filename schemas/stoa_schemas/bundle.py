@@ -265,6 +265,13 @@ class Answer(Part):
     """What happens to an answer outside the output schema."""
     max_bytes: int
     """Decompressed bytes that an answer may have."""
+    max_characters: int = 150_000
+    """Characters of the text that a client gets."""
+    when_too_large: Literal["refuse", "truncate"] = "refuse"
+    """What happens to longer ones."""
+    fields: list[str] | None = None
+    """The members that are passed on, as paths (`stoa_schemas.projection`); all where null. The output schema is what
+    is left then."""
     wrap: bool = False
     """The output schema's root is not an object: clients of protocol 2025-11-25 and older get `{"result": ...}`."""
 
@@ -384,6 +391,8 @@ class BackendRule(Part):
     """Tries after the first, for idempotent methods."""
     backoff_ms: int
     """Wait before the first retry."""
+    retry_percent: int = 20
+    """Retries that all callers together may add, in percent of the calls lately."""
     breaker: Breaker | None = None
     """When it is left alone."""
     concurrency: int | None = None

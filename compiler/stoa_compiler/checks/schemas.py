@@ -10,6 +10,7 @@ from stoa_compiler import fixes
 from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
 from stoa_compiler.graph import Graph, OperationNode
 from stoa_compiler.source import Loc, Part
+from stoa_schemas import projection
 
 NOT_A_SCHEMA = Rule(
     code="STOA441",
@@ -279,17 +280,20 @@ def _examples(operation: OperationNode, report: Report) -> None:
         return
     options = jsonschema_rs.RegexOptions()
     takes = jsonschema_rs.Draft202012Validator(dict(operation.input_schema), pattern_options=options)
-    gives = (
-        jsonschema_rs.Draft202012Validator(dict(operation.output_schema), pattern_options=options)
-        if operation.output_schema is not None
-        else None
+    gives, passes = (
+        jsonschema_rs.Draft202012Validator(dict(schema), pattern_options=options) if schema is not None else None
+        for schema in (operation.backend_schema, operation.output_schema)
     )
     for index, example in enumerate(operation.declared.examples):
         at: Loc = (*loc, "examples", index)
         _fits(takes, example.input, operation, (*at, "input"), "input", report)
         has_output = "output" in example.model_fields_set
         if gives is not None and has_output:
+            before = report.errors
             _fits(gives, example.output, operation, (*at, "output"), "output", report)
+            if passes is not None and operation.answer.fields and report.errors == before:
+                projected = projection.project(example.output, projection.tree(operation.answer.fields))
+                _fits(passes, projected, operation, (*at, "output"), "output", report)
         elif has_output and gives is None:
             report.add(
                 EXAMPLE_OUTPUT,

@@ -312,6 +312,9 @@ def _verify_catalog(graph: Graph, tenant: TenantNode, catalog: Mapping[str, Any]
             report.add(UNAPPROVED, where(), f"`{tool['id']}` is destructive and needs nobody's approval")
         if tool["inputSchema"].get("type") != "object" or tool["inputSchema"].get("additionalProperties") is not False:
             report.add(SHAPE, where(), f"the input of `{tool['id']}` is not a closed object")
+        fields = operation.declared.answer.fields if operation.declared.answer else None
+        if sorted(fields or ()) != tool["answer"].get("fields", []):
+            report.add(SHAPE, where(), f"other members of the answer of `{tool['id']}` are passed on than declared")
         placed = set(tool["request"]["arguments"]) | {(tool["request"].get("body") or {}).get("argument")}
         for argument in tool["inputSchema"].get("properties", {}):
             if argument not in placed:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from stoa_schemas import projection
 from stoa_schemas.base import (
     API_VERSION,
     Closed,
@@ -44,7 +45,11 @@ class Retries(Closed):
     attempts: Annotated[int, Field(ge=0, le=5)] = 0
     """Tries after the first, only where the method is idempotent (RFC 9110, 9.2.2)."""
     backoff: Duration = "100ms"
-    """Wait before the first retry; it doubles with each."""
+    """Wait before the first retry; it doubles with each, and is cut short by chance so that callers do not retry at
+    once together. `Retry-After` of the backend counts instead where it is longer."""
+    budget_percent: Annotated[int, Field(ge=1, le=100)] = 20
+    """Retries that all callers together may add, in percent of the backend's calls lately. Beyond it, the first
+    answer counts: a backend that fails for everyone is not called twice as often."""
 
 
 class CircuitBreaker(Closed):
@@ -62,7 +67,25 @@ class AnswerRule(Closed):
     check: Literal["enforce", "report"] = "enforce"
     """`enforce`: an answer outside the output schema is refused; `report`: it passes and is noted in the audit log."""
     max_bytes: Annotated[int, Field(ge=1024, le=10_000_000)] = 1_000_000
-    """Decompressed bytes that an answer may have."""
+    """Decompressed bytes that an answer may have; more are refused before they are read."""
+    max_characters: Annotated[int, Field(ge=1000, le=10_000_000)] = 150_000
+    """Characters of the text that a client gets. Claude takes about 150,000."""
+    when_too_large: Literal["refuse", "truncate"] = "refuse"
+    """What happens to longer ones. `refuse`: the caller is told to ask for less; `truncate`: items are left out at the
+    end of lists until it fits and still conforms to the output schema, and the result says so."""
+
+
+FieldPath = Annotated[
+    str, Field(pattern=projection.PATH, max_length=256, examples=["id", "customer.name", "lines[].amount"])
+]
+
+
+class OperationAnswer(AnswerRule):
+    """What is done with the answers of one operation."""
+
+    fields: Annotated[list[FieldPath], Field(min_length=1, max_length=200)] | None = None
+    """The members of the answer that are passed on, each with all below it; every one where left out. `[]` stands for
+    the items of a list: `lines[].amount`, and `[].id` where the answer itself is one."""
 
 
 class BearerAuth(Closed):
@@ -206,8 +229,8 @@ class Operation(Closed):
     query of GET, HEAD, DELETE and OPTIONS, and to the JSON body of POST, PUT and PATCH."""
     output: JsonSchema | None = None
     """JSON Schema 2020-12 of the backend's answer."""
-    answer: AnswerRule | None = None
-    """What is done with the answer; the contract's rule where left out."""
+    answer: OperationAnswer | None = None
+    """What is done with the answer; what it leaves out is as the contract says."""
     examples: list[Example] = []
     """Calls and their answers."""
     limits: Limits | None = None
@@ -234,7 +257,7 @@ class ContractSpec(Closed):
     source: Source | None = None
     """The OpenAPI description that operations with `from` come from."""
     answer: AnswerRule | None = None
-    """What is done with answers; the platform's default where left out."""
+    """What is done with answers; what it leaves out is as the platform's defaults say."""
     operations: Annotated[dict[OperationName, Operation], Field(min_length=1)]
     """What the API does, by name."""
 
