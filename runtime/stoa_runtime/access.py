@@ -78,7 +78,7 @@ class Access:
         tools: dict[str, AnyTool] = {}
         if principal.contracts is None:
             held = principal.permissions
-            tools |= {tool.name: tool for tool in PLATFORM_TOOLS if tool.permission in held}
+            tools |= {tool.name: tool for tool in PLATFORM_TOOLS if tool.opens_to(held)}
         reachable = self._snapshot.tenants if principal.is_platform else [principal.tenant]
         for name in sorted(reachable):
             tenant = self._snapshot.tenants[name]
@@ -150,9 +150,9 @@ def _platform(tool: PlatformTool) -> mcp_types.Tool:
         output_schema=dict(tool.output_schema),
         annotations=mcp_types.ToolAnnotations(
             title=tool.title,
-            read_only_hint=True,
-            destructive_hint=False,
-            idempotent_hint=True,
+            read_only_hint=not tool.changes,
+            destructive_hint=tool.changes,
+            idempotent_hint=not tool.changes,
             open_world_hint=False,
         ),
         meta={ID_KEY: tool.name},

@@ -2,11 +2,15 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stoa_runtime import answers, arguments, requests, results
 from stoa_runtime.access import BUNDLE_KEY, Access, AnyTool
+from stoa_runtime.approvals import Approvals, ApprovalsUnavailable, DecisionRefused, Refused, Retry
+from stoa_runtime.approvals import Call as CallToApprove
+from stoa_runtime.approvals.asking import input_required
+from stoa_runtime.approvals.records import Approval
 from stoa_runtime.audit import Audit, AuditUnavailable, Event, arguments_digest
 from stoa_runtime.backends import BackendFailed, Backends
 from stoa_runtime.bundles import PreparedTool, Snapshot
@@ -16,6 +20,7 @@ from stoa_runtime.tracing import Trace
 
 TRACE_KEY = "dev.gostoa/trace-id"
 
+_NO_APPROVALS = "Approvals cannot be read or kept at the moment, so nothing was done. Try again later."
 _UNKNOWN = "Unknown tool: there is none of this name among those that tools/list gives you."
 
 
@@ -41,6 +46,8 @@ class Call:
     trace: Trace
     legacy: bool
     """Whether the client speaks protocol 2025-11-25 or older."""
+    retry: Retry = field(default_factory=Retry)
+    """What it sends along of an earlier answer."""
 
 
 class UnknownTool(Exception):
@@ -56,6 +63,10 @@ class _Outcome:
     rule: str
     status: int | None = None
     deviates: bool = False
+    approval: str | None = None
+    """The id of the approval that was asked for, used or decided."""
+    approver: str | None = None
+    """The subject of the person who approved the call."""
 
 
 _INTERRUPTED = _Outcome(results.failure("The call was interrupted."), "failed", "interrupted")
@@ -64,8 +75,9 @@ _INTERRUPTED = _Outcome(results.failure("The call was interrupted."), "failed", 
 class Calls:
     """Answers tools/call."""
 
-    def __init__(self, audit: Audit) -> None:
+    def __init__(self, audit: Audit, approvals: Approvals) -> None:
         self._audit = audit
+        self._approvals = approvals
 
     async def call(self, caller: Caller, call: Call) -> results.Result:
         """The result of one call; `UnknownTool` for a tool that does not exist for this caller."""
@@ -75,7 +87,7 @@ class Calls:
         try:
             if tool is None:
                 outcome = _UNSEEN
-            elif not self._audit.works and isinstance(tool, PreparedTool):
+            elif not self._audit.works and (isinstance(tool, PreparedTool) or tool.changes):
                 outcome = _refused("audit-unavailable", "Nothing was called: calls cannot be recorded at the moment.")
             else:
                 outcome = await self._decide(caller, tool, call)
@@ -107,6 +119,8 @@ class Calls:
             backend_status=outcome.status,
             answer_deviates=outcome.deviates,
             duration_ms=milliseconds,
+            approval=outcome.approval,
+            approver=outcome.approver,
         )
         try:
             self._audit.write(event)
@@ -123,27 +137,52 @@ class Calls:
         if wrong:
             return _refused("arguments", "The arguments do not fit, and nothing was called.\n" + _bullets(wrong))
         if isinstance(tool, PlatformTool):
-            return _from_bundle(caller, tool, given)
+            return await self._told(caller, tool, given)
         try:
             outgoing = requests.build(tool.declared.request, given)
         except requests.ArgumentRefused as refused:
             return _refused(
                 "arguments", "The arguments do not fit, and nothing was called.\n" + _bullets([str(refused)])
             )
+        approved: Approval | None = None
         if tool.declared.approval:
-            return _refused(
-                "approval",
-                f"`{tool.declared.id}` needs the approval of a second person for each call, and there is none for"
-                " this one. Nothing was called. Ask someone whose role may decide approvals.",
-            )
+            try:
+                admission = await self._approvals.admit(
+                    CallToApprove(caller.principal, caller.snapshot, tool, given, arguments_digest(given)), call.retry
+                )
+            except ApprovalsUnavailable:
+                return _refused("approvals-unavailable", _NO_APPROVALS)
+            if isinstance(admission, Refused):
+                return _unapproved(admission)
+            approved = admission.approval
         try:
             reply = await caller.backends.send(
                 tool.tenant, tool.contract, outgoing, tool.declared.answer, call.trace.traceparent
             )
         except BackendFailed as failed:
-            return _Outcome(results.failure(str(failed)), "failed", failed.rule, failed.status)
-        shaped = answers.shaped(tool, reply, legacy=call.legacy)
-        return _Outcome(shaped.result, shaped.decision, shaped.rule, reply.status, shaped.deviates)
+            outcome = _Outcome(results.failure(str(failed)), "failed", failed.rule, failed.status)
+        else:
+            shaped = answers.shaped(tool, reply, legacy=call.legacy)
+            outcome = _Outcome(shaped.result, shaped.decision, shaped.rule, reply.status, shaped.deviates)
+        if approved is not None and approved.decision is not None:
+            outcome = replace(outcome, approval=approved.id, approver=approved.decision.subject)
+        return outcome
+
+    async def _told(self, caller: Caller, tool: PlatformTool, given: Mapping[str, Any]) -> _Outcome:
+        visible = {
+            name: seen
+            for name, seen in caller.access.view(caller.principal).tools.items()
+            if isinstance(seen, PreparedTool)
+        }
+        try:
+            told = await tool.told(Asked(caller.snapshot, caller.principal, visible, given, self._approvals))
+        except NotFound as missing:
+            return _refused("not-found", str(missing))
+        except DecisionRefused as refused:
+            return replace(_refused(refused.rule, str(refused)), approval=refused.approval)
+        except ApprovalsUnavailable:
+            return _refused("approvals-unavailable", _NO_APPROVALS)
+        return _Outcome(results.valued(told.value), "allowed", told.rule, approval=told.approval)
 
 
 def _canonical(caller: Caller, tool: AnyTool | None, name: str) -> str | None:
@@ -168,14 +207,7 @@ def _bullets(lines: list[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _from_bundle(caller: Caller, tool: PlatformTool, given: Mapping[str, Any]) -> _Outcome:
-    visible = {
-        name: seen
-        for name, seen in caller.access.view(caller.principal).tools.items()
-        if isinstance(seen, PreparedTool)
-    }
-    try:
-        value = tool.answer(Asked(caller.snapshot, caller.principal, visible, given))
-    except NotFound as missing:
-        return _refused("not-found", str(missing))
-    return _Outcome(results.valued(value), "allowed", "permission")
+def _unapproved(refused: Refused) -> _Outcome:
+    """The refusal of a call that is not approved; its text is for all clients, its question for those that can ask."""
+    result = replace(results.failure(refused.text), question=input_required(refused))
+    return _Outcome(result, "refused", refused.rule, approval=refused.approval.id if refused.approval else None)

@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from stoa_runtime import prepared, results
 from stoa_runtime.audit import Audit, AuditUnavailable, Event
+from stoa_runtime.bundles import PreparedTool
 from stoa_runtime.calls import Call, Caller, Calls, UnknownTool
 from stoa_runtime.metadata import challenge
 from stoa_runtime.nesting import is_too_deep
@@ -109,7 +110,7 @@ class Gate:
             await self._ended(serving, given, stop)(scope, receive, send)
             return
         asked = prepared.recognised(given.values, given.doubled, message, self._envelopes)
-        if asked is None:
+        if asked is None or _may_be_asked_back(caller, asked):
             scope[CALLER] = caller
             await serving.protocol(scope, _replayed(body, receive), send)
         elif asked.tool is None:
@@ -216,6 +217,12 @@ class Gate:
         except AuditUnavailable:
             return Response(status_code=503)
         return response
+
+
+def _may_be_asked_back(caller: Caller, asked: prepared.Asked) -> bool:
+    """Whether the answer may be a question to the client, which the SDK writes."""
+    tool = caller.access.view(caller.principal).tools.get(asked.tool) if asked.tool is not None else None
+    return isinstance(tool, PreparedTool) and tool.declared.approval
 
 
 def _check_origin(serving: Serving, given: Head) -> None:

@@ -19,6 +19,8 @@ from starlette.types import Receive, Scope, Send
 
 from stoa_runtime import results
 from stoa_runtime.access import UnknownCursor
+from stoa_runtime.approvals import Retry
+from stoa_runtime.approvals.asking import retry
 from stoa_runtime.bundles import PreparedTool
 from stoa_runtime.calls import Call, Caller, Calls, UnknownTool
 from stoa_runtime.tracing import trace
@@ -94,13 +96,16 @@ class Protocol:
 
     async def _call_tool(
         self, context: ServerRequestContext[Any, Any], params: mcp_types.CallToolRequestParams
-    ) -> mcp_types.CallToolResult:
+    ) -> mcp_types.CallToolResult | mcp_types.InputRequiredResult:
         caller = _caller(context)
+        legacy = _is_legacy(context)
+        sent = (context.session.client_capabilities, params.request_state, params.input_responses)
         call = Call(
             params.name,
             params.arguments or {},
             trace(caller.traceparent, params.meta),
-            legacy=_is_legacy(context),
+            legacy=legacy,
+            retry=Retry() if legacy else retry(*sent),
         )
         try:
             return results.as_sdk(await self._calls.call(caller, call))

@@ -26,6 +26,8 @@ class Result:
     """Whether the call failed."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """What stands in `_meta`."""
+    question: mcp_types.InputRequiredResult | None = None
+    """What the client is asked instead, before it sends the call again (protocol 2026-07-28)."""
 
 
 def failure(text: str) -> Result:
@@ -56,8 +58,10 @@ def encode(value: Any) -> bytes:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
-def as_sdk(result: Result) -> mcp_types.CallToolResult:
+def as_sdk(result: Result) -> mcp_types.CallToolResult | mcp_types.InputRequiredResult:
     """The result as the SDK's object."""
+    if result.question is not None:
+        return result.question.model_copy(update={"meta": dict(result.meta)})
     return mcp_types.CallToolResult.model_validate(
         {
             "content": result.content,

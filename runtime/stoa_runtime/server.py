@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from stoa_runtime import bundles, control
+from stoa_runtime.approvals import Approvals, ApprovalsUnavailable
 from stoa_runtime.audit import Audit, AuditUnavailable
 from stoa_runtime.bundles import BundleError, Snapshot
 from stoa_runtime.calls import Calls
@@ -40,7 +41,11 @@ def application(settings: Settings) -> "Runtime":
         audit = Audit(settings.audit)
     except AuditUnavailable as error:
         raise BundleError(str(error)) from None
-    return Runtime(settings, snapshot, credentials, audit)
+    try:
+        approvals = Approvals.open(settings.approvals or settings.audit.parent)
+    except ApprovalsUnavailable as error:
+        raise BundleError(str(error)) from None
+    return Runtime(settings, snapshot, credentials, audit, approvals)
 
 
 def serve(settings: Settings, started: Callable[[str], None] | None = None) -> None:
@@ -105,12 +110,20 @@ def _credentials(settings: Settings, snapshot: Snapshot) -> Credentials:
 class Runtime:
     """The ASGI application: what is served now, and what serves it."""
 
-    def __init__(self, settings: Settings, snapshot: Snapshot, credentials: Credentials, audit: Audit) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        snapshot: Snapshot,
+        credentials: Credentials,
+        audit: Audit,
+        approvals: Approvals,
+    ) -> None:
         self._settings = settings
         self._first = snapshot
         self._credentials = credentials
         self._audit = audit
-        self._calls = Calls(audit)
+        self._approvals = approvals
+        self._calls = Calls(audit, approvals)
         self._current: Serving | None = None
         body = Body(settings.body_limit, settings.body_deadline)
         self._gate = Gate(self.serving, self._calls, audit, body)
@@ -149,6 +162,7 @@ class Runtime:
             finally:
                 last, self._current = self._current, None
                 await last.end(0)
+                await self._approvals.close()
                 self._audit.close()
 
     async def _started(self, snapshot: Snapshot, keys: aiohttp.ClientSession) -> Serving:

@@ -17,6 +17,8 @@ class Settings:
     """Port to listen on; 0 takes a free one."""
     audit: Path = Path(".stoa/audit.jsonl")
     """The audit log; its folder is made."""
+    approvals: Path | None = None
+    """The folder of approvals and of the key that seals their `requestState`; absent: that of the audit log."""
     allowed_hosts: tuple[str, ...] = ()
     """`Host` headers that are taken besides that of the MCP URL; `name:*` takes any port."""
     allowed_origins: tuple[str, ...] = ()

@@ -20,7 +20,12 @@ from running import REPOSITORY, Failed, Serving, run_to_the_end, serving, stoa
 from stoa_runtime.development.samples import sample
 from stoa_schemas.bundle import CallExample, Tool
 
-PLATFORM_TOOLS = frozenset({"stoa_tenants", "stoa_catalog", "stoa_contract", "stoa_tools", "stoa_security_posture"})
+PLATFORM_TOOLS = frozenset(
+    {
+        *("stoa_tenants", "stoa_catalog", "stoa_contract", "stoa_tools", "stoa_security_posture"),
+        *("stoa_approvals_decide", "stoa_approvals_get", "stoa_approvals_list"),
+    }
+)
 SEES = {
     "parzival": ("ioi:billing:*", "ioi:inventory:*"),
     "sorrento": ("greg:oasis:*", "greg:sixers:*"),
@@ -203,7 +208,7 @@ async def call_what_needs_approval(checks: Checks, served: Serving, parzival: Pe
     line = served.audit_line((result.meta or {}).get(TRACE_KEY, ""))
     checks.expect(
         "the audit log has it as refused for want of approval, without a backend",
-        line is not None and (line["decision"], line["rule"], line["backend_status"]) == ("refused", "approval", None),
+        line is not None and (line["decision"], line["rule"], line["backend_status"]) == ("refused", "approval-demanded", None),
         line,
     )
 

@@ -66,7 +66,7 @@ def expected(compiled: Compiled, person: PersonNode) -> list[str]:
     """What the access tables of the bundle give the person, by wire name."""
     index = PlatformIndex.model_validate_json((compiled.bundle / PLATFORM_INDEX).read_bytes())
     held = {permission for role in person.roles for permission in index.roles[role].permissions}
-    names = {tool.name for tool in PLATFORM_TOOLS if tool.permission in held}
+    names = {tool.name for tool in PLATFORM_TOOLS if tool.opens_to(frozenset(held))}
     for catalog in catalogs(compiled.bundle):
         if person.tenant in ("platform", catalog.tenant):
             names |= {name for role in person.roles for name in catalog.access.get(role, [])}

@@ -91,6 +91,8 @@ async def test_the_official_client_accepts_every_answer(stoa: World, halliday: s
         async with stoa.client(halliday, mode) as client:
             await client.list_tools()
             for tool in PLATFORM_TOOLS:
+                if tool.name in ("stoa_approvals_decide", "stoa_approvals_get"):
+                    continue  # There is none to show or to decide; test_approvals_served.py has some.
                 arguments = {"contract": "oasis"} if tool.name == "stoa_contract" else {}
                 result = await client.call_tool(tool.name, arguments)
                 assert not result.is_error, (mode, tool.name)
