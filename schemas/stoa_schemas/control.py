@@ -17,10 +17,6 @@ CircuitState = Literal["closed", "open", "half-open"]
 class Shown(Closed):
     """A part of an answer."""
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON has it: keys in the order in which they are declared, none without a value."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
-
 
 class Page(Shown):
     """A stretch of a list, in the list's fixed order."""
@@ -40,6 +36,17 @@ class Rate(Shown):
     """Calls at the same time."""
 
 
+class Signature(Shown):
+    """What the holder of a trusted key says of a bundle."""
+
+    key_id: str
+    """The key that signed."""
+    sequence: int | None = None
+    """Its place in the order of bundles."""
+    commit: str | None = None
+    """The source's commit."""
+
+
 class ServedBundle(Shown):
     """What this process serves."""
 
@@ -53,6 +60,8 @@ class ServedBundle(Shown):
     """dev, staging or prod."""
     development: bool
     """Whether the development issuer and mock backends may be used with it."""
+    signature: Signature | None = None
+    """Its signature; absent where this process trusts no keys, and nobody's word would count."""
 
 
 class Tenant(Shown):

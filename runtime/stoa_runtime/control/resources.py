@@ -47,19 +47,20 @@ class Asked:
         """The bundle that the answer comes from."""
         return self.caller.snapshot
 
-    def tenants(self) -> dict[str, Tenant]:
-        """The tenants that the caller may look at."""
-        every = self.snapshot.tenants
-        seen = every if self.principal.is_platform else [self.principal.tenant]
-        return {name: every[name] for name in sorted(seen)}
+    def tenants(self) -> list[str]:
+        """The names of the tenants that the caller may look at. No catalog is read for it."""
+        return sorted(self.snapshot.tenants) if self.principal.is_platform else [self.principal.tenant]
 
     def tenant(self) -> tuple[str, Tenant]:
         """The tenant that the path names."""
-        return self.path["tenant"], _found(self.tenants(), self.path["tenant"])
+        name = self.path["tenant"]
+        if name not in self.tenants():
+            raise problems.not_found()
+        return name, self.snapshot.tenants[name]
 
     def filtered(self) -> Iterable[tuple[str, Tenant]]:
         """The tenants that the filter `tenant` takes."""
-        return ((name, tenant) for name, tenant in self.tenants().items() if self.query.takes("tenant", name))
+        return ((name, self.snapshot.tenants[name]) for name in self.tenants() if self.query.takes("tenant", name))
 
     def visible(self) -> list[PreparedTool]:
         """The tenants' tools that the caller may call."""
@@ -138,13 +139,16 @@ def _rate(declared: bundle.RateLimit) -> control.Rate:
 
 
 def _bundle(asked: Asked) -> control.ServedBundle:
-    index = asked.snapshot.index
+    index, signed = asked.snapshot.index, asked.snapshot.signature
     return control.ServedBundle(
         digest=asked.snapshot.digest,
         platform=index.name,
         display_name=index.display_name,
         environment=index.environment,
         development=asked.snapshot.development is not None,
+        signature=None
+        if signed is None
+        else control.Signature(key_id=signed.key_id, sequence=signed.sequence, commit=signed.commit),
     )
 
 
@@ -164,7 +168,7 @@ def _show_tenant(name: str, tenant: Tenant, tools: int) -> control.Tenant:
 
 def _tenants(asked: Asked) -> Iterable[Row]:
     counted = Counter(tool.tenant for tool in asked.visible())
-    for name, tenant in asked.tenants().items():
+    for name, tenant in asked.filtered():
         yield Row((name,), partial(_show_tenant, name, tenant, counted[name]))
 
 
