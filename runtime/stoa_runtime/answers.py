@@ -2,19 +2,27 @@
 
 import base64
 import codecs
+import functools
 import json
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 
+from stoa_runtime import truncation
+from stoa_runtime.arguments import listed
 from stoa_runtime.backends import Reply
 from stoa_runtime.bundles import PreparedTool
 from stoa_runtime.multipart import Part, parts
 from stoa_runtime.nesting import is_too_deep
-from stoa_runtime.results import Result, encode, failure, said, valued
+from stoa_runtime.results import Result, encode, failure, said
+from stoa_schemas import projection
 
+TRUNCATED_KEY = "dev.gostoa/truncated"
+MARKER_ROOM = 400
+"""Characters that are kept for saying what was left out."""
 EXCERPT = 800
 """Characters of a backend's own words about an error."""
 
@@ -61,17 +69,41 @@ def shaped(tool: PreparedTool, reply: Reply, *, legacy: bool) -> Shaped:
             return _checked(tool, _parsed(reply.body), legacy)
         except ValueError:
             return Shaped(failure("The backend's answer is not sound JSON; it is withheld."), "refused", "answer-json")
+    if taken.fields is not None:
+        # Members are picked from JSON; of anything else, nothing was named.
+        return Shaped(
+            failure("The backend's answer is not JSON, and only some members of it may be passed on; it is withheld."),
+            "refused",
+            "answer-media-type",
+        )
     if _is_text(reply.media_type):
         text = _text(reply.body, reply.charset)
         return _checked(tool, text, legacy, text)
     if not reply.media_type.startswith("multipart/"):
-        return Shaped(Result((_block(tool, reply.media_type, reply.body),)), "allowed", "granted")
+        return _fitting(tool, Result((_block(tool, reply.media_type, reply.body),)))
     try:
         blocks = tuple(_part(tool, part) for part in parts(reply.body, reply.boundary))
     except ValueError:
         said_so = failure("The backend's answer is not sound multipart; it is withheld.")
         return Shaped(said_so, "refused", "answer-multipart")
-    return Shaped(Result(blocks), "allowed", "granted")
+    return _fitting(tool, Result(blocks))
+
+
+def _fitting(tool: PreparedTool, result: Result) -> Shaped:
+    """A result that cannot be shortened, or a refusal where it is too long."""
+    size = sum(len(b.get("text") or b.get("data") or b.get("resource", {}).get("blob", "")) for b in result.content)
+    if size > tool.declared.answer.max_characters:
+        return _too_large(tool, size)
+    return Shaped(result, "allowed", "granted")
+
+
+def _too_large(tool: PreparedTool, size: int) -> Shaped:
+    text = (
+        f"The backend answered, but its answer has {size:,} characters, and at most"
+        f" {tool.declared.answer.max_characters:,} are passed on. Ask for less: a narrower search, fewer items, a"
+        f" shorter time. `{tool.declared.name}` takes {listed(tool.known)}."
+    )
+    return Shaped(failure(text), "refused", "answer-size")
 
 
 def _parsed(body: bytes) -> Any:
@@ -119,6 +151,9 @@ def _checked(tool: PreparedTool, value: Any, legacy: bool, text: str | None = No
 
     JSON is written anew: what a parser passed over (the first of two members of one name) is not sent.
     """
+    rule = tool.declared.answer
+    if rule.fields is not None:
+        value = projection.project(value, _tree(tuple(rule.fields)))
     deviates = tool.output is not None and not tool.output.is_valid(value)
     if deviates and tool.declared.answer.check == "enforce":
         return Shaped(
@@ -130,12 +165,60 @@ def _checked(tool: PreparedTool, value: Any, legacy: bool, text: str | None = No
             "answer-schema",
         )
     encoded = encode(value)
-    if legacy and tool.declared.answer.wrap:
-        return Shaped(valued({"result": value}, b'{"result":%b}' % encoded), "allowed", "granted", deviates)
-    result = said(encoded.decode() if text is None else text)
+    written = encoded.decode() if text is None else text
+    cuts: tuple[Mapping[str, Any], ...] = ()
+    meta: dict[str, Any] = {}
+    if len(written) > rule.max_characters:
+        shorter = _shortened(tool, value, written, text is not None, deviates)
+        if shorter is None:
+            return _too_large(tool, len(written))
+        value, written, marker, meta = shorter
+        encoded = encode(value)
+        cuts = ({"type": "text", "text": marker},)
+    if legacy and rule.wrap:
+        encoded, value = b'{"result":%b}' % encoded, {"result": value}
+        written = encoded.decode()
+    content = ({"type": "text", "text": written}, *cuts)
     if isinstance(value, dict) if legacy else value is not None and (tool.output is not None or type(value) is not str):
-        result = replace(result, structured=value, structured_json=encoded)
+        result = Result(content, value, encoded, meta=meta)
+    else:
+        result = Result(content, meta=meta)
     return Shaped(result, "allowed", "granted", deviates)
+
+
+def _shortened(
+    tool: PreparedTool, value: Any, written: str, is_text: bool, deviates: bool
+) -> tuple[Any, str, str, dict[str, Any]] | None:
+    """The value made to fit, its text, what is said about it, and what stands in `_meta`; None where it must not be."""
+    rule, output = tool.declared.answer, tool.output
+
+    def conforms(candidate: Any) -> bool:
+        return deviates or output is None or output.is_valid(candidate)
+
+    limit = rule.max_characters - MARKER_ROOM
+    if rule.when_too_large == "refuse":
+        return None
+    counts: dict[str, Any] = {"characters": len(written)}
+    if is_text:
+        shown = written[:limit]
+        if not conforms(shown):
+            return None
+        marker = f"[Truncated: the first {len(shown):,} of {len(written):,} characters are shown. Ask for less.]"
+        return shown, shown, marker, {TRUNCATED_KEY: {**counts, "keptCharacters": len(shown)}}
+    found = truncation.shorten(value, limit, conforms)
+    if found is None:
+        return None
+    shorter, cuts = found
+    lists = [{"at": cut.at, "kept": cut.kept, "of": cut.of} for cut in cuts]
+    told = ", ".join(f"{c.kept:,} of {c.of:,} items of {f'`{c.at}`' if c.at else 'the list'}" for c in cuts[:3])
+    more = f" and {len(cuts) - 3} more lists cut" if len(cuts) > 3 else ""
+    marker = f"[Truncated: {told[:240]}{more} are shown, each from its beginning. Ask for less to see the others.]"
+    return shorter, encode(shorter).decode(), marker, {TRUNCATED_KEY: {**counts, "lists": lists[:50]}}
+
+
+@functools.lru_cache(maxsize=4096)
+def _tree(fields: tuple[str, ...]) -> projection.Tree:
+    return projection.tree(fields)
 
 
 def _empty(tool: PreparedTool, reply: Reply, legacy: bool) -> Shaped:
