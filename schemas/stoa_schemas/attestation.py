@@ -248,7 +248,7 @@ def _judged(envelope: Envelope, manifest_digest: str, keys: Sequence[PublicKey])
 def _signer(envelope: Envelope, payload: bytes, keys: Sequence[PublicKey]) -> PublicKey | str:
     """The key among `keys` that made one of the signatures, or why there is none."""
     from securesystemslib.dsse import Envelope as Dsse
-    from securesystemslib.exceptions import VerificationError
+    from securesystemslib.exceptions import UnverifiedSignatureError
     from securesystemslib.signer import Signature
 
     covered = Dsse(payload, envelope.payload_type, {}).pae()
@@ -260,7 +260,7 @@ def _signer(envelope: Envelope, payload: bytes, keys: Sequence[PublicKey]) -> Pu
             # The library looks for the key that the signature names; the standard calls that name a hint.
             try:
                 key.key.verify_signature(Signature(key.id, raw.hex()), covered)
-            except VerificationError:
+            except UnverifiedSignatureError:
                 continue
             return key
     named = [s.keyid for s in envelope.signatures]

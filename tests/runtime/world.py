@@ -444,7 +444,15 @@ def write_bundle(
         environment=platform.environment,
         development=development,
         digest=bundle.sha256(manifest),
-        artifacts=artifacts,
+        artifacts=[
+            bundle.Artifact(
+                path=bundle.RUNTIME_MANIFEST,
+                media_type="application/json",
+                sha256=bundle.sha256(manifest),
+                bytes=len(manifest),
+            ),
+            *artifacts,
+        ],
     )
     files[bundle.BUNDLE_FILE] = whole.encode()
     for path, data in files.items():
