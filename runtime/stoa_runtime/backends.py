@@ -2,8 +2,9 @@
 
 import asyncio
 import base64
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,11 +15,13 @@ from stoa_runtime.addresses import AddressRefused, AddressRule, FilteringResolve
 from stoa_runtime.credentials import CredentialMissing, Credentials
 from stoa_runtime.multipart import boundary
 from stoa_runtime.requests import Outgoing
+from stoa_runtime.retries import CHANCE, Budget, wait_seconds
 from stoa_schemas import bundle
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """Methods that may be tried again (RFC 9110, 9.2.2)."""
 _AGAIN = frozenset({502, 503, 504})
+"""Answers after which a call may be tried again; 429 too, where the backend says when."""
 _REDIRECTS = frozenset({300, 301, 302, 303, 305, 307, 308})
 _WITHHELD = b"[withheld]"
 _SECRET_MIN = 6
@@ -73,6 +76,19 @@ class _Circuit:
 
 
 @dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What every call of one backend needs, made once."""
+
+    rule: bundle.BackendRule
+    base: str
+    refused: str | None
+    """Why its address may not be called, where it is one."""
+    timeout: aiohttp.ClientTimeout
+    circuit: _Circuit
+    budget: Budget
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """How one contract's backend does, as this process has seen it since it began to serve."""
 
@@ -94,6 +110,11 @@ class State:
 class _Credential:
     headers: dict[str, str] = field(default_factory=dict)
     secrets: tuple[bytes, ...] = ()
+    own: frozenset[str] = frozenset()
+    """Its headers' names in lower case."""
+
+
+_NO_CREDENTIAL = _Credential()
 
 
 def open_session(rule: AddressRule) -> aiohttp.ClientSession:
@@ -119,30 +140,36 @@ class Backends:
         addresses: AddressRule,
         credentials: Credentials,
         clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = CHANCE,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._session = session
         self._addresses = addresses
         self._credentials = credentials
         self._clock = clock
-        self._circuits: dict[tuple[str, str], _Circuit] = {}
+        self._chance = chance
+        self._sleep = sleep
+        self._prepared: dict[tuple[str, str], _Prepared] = {}
+        self._known: dict[str, tuple[str, _Credential]] = {}
+        """The headers of credentials by type, name and reference, each with the secret that they hold."""
 
     async def send(
         self, tenant: str, contract: bundle.ContractEntry, outgoing: Outgoing, answer: bundle.Answer, traceparent: str
     ) -> Reply:
         """The backend's answer; `BackendFailed` where there is none that may be used."""
         rule = contract.backend
-        circuit = self._circuits.setdefault((tenant, contract.name), _Circuit())
+        prepared = self._prepared.get((tenant, contract.name))
+        if prepared is None or prepared.rule is not rule:
+            prepared = self._prepare((tenant, contract.name), rule, prepared)
+        circuit = prepared.circuit
         self._enter(circuit, rule.breaker)
         healthy: bool | None = None
         circuit.in_flight += 1
         try:
             credential = self._credential(rule.auth)
-            url = URL(rule.url.rstrip("/") + outgoing.target, encoded=True)
-            try:
-                self._addresses.check_host(url.host or "")
-            except AddressRefused as error:
-                raise BackendFailed("backend-address", f"The call was not made: {error}.") from None
-            own = {name.lower() for name in credential.headers}
+            if prepared.refused is not None:
+                raise BackendFailed("backend-address", f"The call was not made: {prepared.refused}.")
+            own = credential.own
             headers = [
                 *(sent for sent in outgoing.headers if sent[0].lower() not in own),  # No argument stands in for it.
                 ("Accept", ", ".join(answer.media_types) or "*/*"),
@@ -150,13 +177,8 @@ class Backends:
                 ("traceparent", traceparent),
                 *credential.headers.items(),
             ]
-            try:
-                async with asyncio.timeout(rule.total_ms / 1000):
-                    reply = await self._tried(rule, outgoing, url, headers, answer.max_bytes, credential)
-            except TimeoutError:
-                raise BackendFailed(
-                    "backend-timeout", "The backend did not answer in time. The call may have taken effect."
-                ) from None
+            url = URL(prepared.base + outgoing.target, encoded=True)
+            reply = await self._tried(prepared, outgoing, url, headers, answer.max_bytes, credential)
             healthy = reply.status < 500
             circuit.status, circuit.failure = reply.status, None
             return reply
@@ -181,12 +203,33 @@ class Backends:
                 status=c.status,
                 failure=c.failure,
             )
-            for key, c in self._circuits.items()
+            for key, prepared in self._prepared.items()
+            if (c := prepared.circuit) is not None
         }
+
+    def _prepare(self, key: tuple[str, str], rule: bundle.BackendRule, earlier: _Prepared | None) -> _Prepared:
+        base = rule.url.rstrip("/")
+        refused = None
+        try:
+            self._addresses.check_host(URL(base, encoded=True).host or "")
+        except AddressRefused as error:
+            refused = str(error)
+        except ValueError:
+            refused = "the backend has no valid address"
+        found = _Prepared(
+            rule=rule,
+            base=base,
+            refused=refused,
+            timeout=_timeout(rule, rule.total_ms / 1000),
+            circuit=earlier.circuit if earlier else _Circuit(),
+            budget=earlier.budget if earlier else Budget(self._clock),
+        )
+        self._prepared[key] = found
+        return found
 
     async def _tried(
         self,
-        rule: bundle.BackendRule,
+        prepared: _Prepared,
         outgoing: Outgoing,
         url: URL,
         headers: list[tuple[str, str]],
@@ -194,30 +237,43 @@ class Backends:
         credential: _Credential,
     ) -> Reply:
         """The answer of the first try that gives one; methods that are not idempotent have one try."""
-        tries = 1 + (rule.retries if outgoing.method in IDEMPOTENT else 0)
-        for tried in range(tries):
-            last = tried == tries - 1
+        rule, timeout = prepared.rule, prepared.timeout
+        retries = rule.retries if outgoing.method in IDEMPOTENT else 0
+        prepared.budget.called()
+        if not retries:
+            return await self._once(outgoing, url, headers, limit, credential, timeout)
+        ends = self._clock() + rule.total_ms / 1000
+        for tried in range(retries + 1):
+            failed: BackendFailed | None = None
+            reply: Reply | None = None
             try:
-                reply = await self._once(rule, outgoing, url, headers, limit, credential)
+                reply = await self._once(outgoing, url, headers, limit, credential, timeout)
+                again = reply.status in _AGAIN or (reply.status == 429 and reply.retry_after is not None)
             except BackendFailed as failure:
-                if last or failure.rule not in ("backend-timeout", "backend-unreachable"):
-                    raise
-            else:
-                if last or reply.status not in _AGAIN:
-                    return reply
-            await asyncio.sleep(rule.backoff_ms * 2**tried / 1000)
+                failed, again = failure, failure.rule in ("backend-timeout", "backend-unreachable")
+            if again and tried < retries:
+                wait = wait_seconds(tried, rule.backoff_ms, reply.retry_after if reply else None, self._chance)
+                left = ends - self._clock() - wait
+                # A wait beyond the call's time would only make the caller wait for the same answer.
+                if left > 0 and prepared.budget.take(rule.retry_percent):
+                    await self._sleep(wait)
+                    timeout = _timeout(rule, left)
+                    continue
+            if failed is not None:
+                raise failed
+            assert reply is not None
+            return reply
         raise AssertionError("the last try returns or raises")
 
     async def _once(
         self,
-        rule: bundle.BackendRule,
         outgoing: Outgoing,
         url: URL,
         headers: list[tuple[str, str]],
         limit: int,
         credential: _Credential,
+        timeout: aiohttp.ClientTimeout,
     ) -> Reply:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=rule.connect_ms / 1000, sock_read=rule.read_ms / 1000)
         try:
             async with self._session.request(
                 outgoing.method, url, headers=headers, data=outgoing.body, allow_redirects=False, timeout=timeout
@@ -257,13 +313,17 @@ class Backends:
     def _credential(self, auth: bundle.BackendAuthRule | None) -> _Credential:
         """The platform's own credential; without it nothing is called."""
         if auth is None:
-            return _Credential()
+            return _NO_CREDENTIAL
         try:
             secret = self._credentials.read(auth.secret)
         except CredentialMissing:
             raise BackendFailed(
                 "backend-credential", "The call was not made: the platform's credential for this backend is not there."
             ) from None
+        key = f"{auth.type} {auth.header} {auth.username} {auth.secret}"
+        known = self._known.get(key)
+        if known is not None and known[0] == secret:
+            return known[1]
         sent = [secret]
         match auth.type:
             case "bearer":
@@ -274,7 +334,10 @@ class Backends:
                 encoded = base64.b64encode(f"{auth.username}:{secret}".encode()).decode()
                 headers = {"Authorization": f"Basic {encoded}"}
                 sent.append(encoded)
-        return _Credential(headers, tuple(s.encode() for s in sent if len(s) >= _SECRET_MIN))
+        secrets = tuple(s.encode() for s in sent if len(s) >= _SECRET_MIN)
+        made = _Credential(headers, secrets, frozenset(name.lower() for name in headers))
+        self._known[key] = (secret, made)
+        return made
 
     def _enter(self, circuit: _Circuit, breaker: bundle.Breaker | None) -> None:
         """Refuses while the circuit is open; after its time, one call goes through to see."""
@@ -295,6 +358,12 @@ class Backends:
         circuit.opened = None
         if breaker is not None and circuit.failures >= breaker.failures:
             circuit.opened = self._clock()
+
+
+def _timeout(rule: bundle.BackendRule, total: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=total, sock_connect=rule.connect_ms / 1000, sock_read=rule.read_ms / 1000, ceil_threshold=math.inf
+    )
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
