@@ -223,7 +223,8 @@ class KafkaSink:
             self._said = True
             log.error("audit: Kafka does not acknowledge; nothing is called until it does")
             with self._log.lock:
-                self._late = next(iter(self._pending), None) if self._late is None else self._late
+                if self._heard and self._late is None:
+                    self._late = next(iter(self._pending), None)
 
     def _start_again(self) -> None:
         """A new producer, to which everything not acknowledged is given again, in order."""
