@@ -54,6 +54,10 @@ class UnknownTool(Exception):
     """There is no such tool for this caller: one that is hidden and one that is missing read alike."""
 
 
+class StateInvalid(Exception):
+    """The `requestState` that came with the call is none that belongs to it; the message is for the client."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     """What a call came to."""
@@ -80,7 +84,7 @@ class Calls:
         self._approvals = approvals
 
     async def call(self, caller: Caller, call: Call) -> results.Result:
-        """The result of one call; `UnknownTool` for a tool that does not exist for this caller."""
+        """The result of one call; `UnknownTool` where there is no such tool for this caller; `StateInvalid`."""
         began = time.perf_counter()
         tool = caller.access.view(caller.principal).tools.get(call.name)
         outcome = _INTERRUPTED
@@ -95,6 +99,8 @@ class Calls:
             outcome = self._recorded(caller, call, tool, outcome, (time.perf_counter() - began) * 1000)
         if outcome is _UNSEEN:
             raise UnknownTool(_UNKNOWN)
+        if outcome.rule == "approval-state":
+            raise StateInvalid(str(outcome.result.content[0]["text"]))
         meta = {**outcome.result.meta, TRACE_KEY: call.trace.trace_id, BUNDLE_KEY: caller.snapshot.digest}
         return replace(outcome.result, meta=meta)
 

@@ -17,7 +17,7 @@ import orjson
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from stoa_runtime import prepared, results
+from stoa_runtime import prepared, progress, results
 from stoa_runtime.audit import Audit, AuditUnavailable, Event
 from stoa_runtime.bundles import PreparedTool
 from stoa_runtime.calls import Call, Caller, Calls, UnknownTool
@@ -26,6 +26,7 @@ from stoa_runtime.nesting import is_too_deep
 from stoa_runtime.principals import Principal, PrincipalRefused, principal
 from stoa_runtime.protocol import CALLER
 from stoa_runtime.serving import Serving
+from stoa_runtime.subscriptions import Subscriptions
 from stoa_runtime.tokens import KeysUnavailable, ScopeMissing, Token, TokenRefused
 from stoa_runtime.tracing import trace
 
@@ -64,7 +65,7 @@ def head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
         if name in values:
             doubled.add(name)
         else:
-            values[name] = value
+            values[name] = value.strip(b" \t")  # White space around a value is none of it (RFC 9110, 5.5).
     return Head(values, doubled)
 
 
@@ -87,6 +88,8 @@ class Gate:
         self._limits = body
         self._principals: OrderedDict[tuple[str, datetime.date, bytes], Principal] = OrderedDict()
         self._envelopes = prepared.Envelopes()
+        self.subscriptions = Subscriptions(self.authorize, body_limit=body.limit)
+        """The open streams; it is told when another bundle is served."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request to the MCP endpoint."""
@@ -109,13 +112,28 @@ class Gate:
         except _Stop as stop:
             await self._ended(serving, given, stop)(scope, receive, send)
             return
+        if Subscriptions.takes(given.values.get(b"mcp-protocol-version"), message):
+            scope[CALLER] = caller
+            serving.in_flight -= 1  # A stream outlives the bundle that it began with.
+            try:
+                await self.subscriptions(scope, _replayed(body, receive), send)
+            finally:
+                serving.in_flight += 1
+            return
         asked = prepared.recognised(given.values, given.doubled, message, self._envelopes)
+        if asked is not None and asked.tool is not None and not asked.legacy:
+            tool = caller.access.view(caller.principal).tools.get(asked.tool)
+            if tool is not None and prepared.is_mirrored(tool):
+                asked = None  # The SDK compares the arguments with the headers that mirror them.
         if asked is None or _may_be_asked_back(caller, asked):
             scope[CALLER] = caller
+            scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
             await serving.protocol(scope, _replayed(body, receive), send)
         elif asked.tool is None:
             view = caller.access.view(caller.principal)
             await _send(send, 200, prepared.listed(asked, view, serving.protocol))
+        elif token := progress.asked(asked.meta, given.values.get(b"accept", b"")):
+            await progress.answer(send, token, self._called(serving, caller, asked))
         else:
             await _send(send, *await self._called(serving, caller, asked))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from importlib.metadata import version
 from typing import Any
@@ -22,7 +22,7 @@ from stoa_runtime.access import UnknownCursor
 from stoa_runtime.approvals import Retry
 from stoa_runtime.approvals.asking import retry
 from stoa_runtime.bundles import PreparedTool
-from stoa_runtime.calls import Call, Caller, Calls, UnknownTool
+from stoa_runtime.calls import Call, Caller, Calls, StateInvalid, UnknownTool
 from stoa_runtime.tracing import trace
 from stoa_schemas import bundle
 
@@ -39,6 +39,12 @@ INSTRUCTIONS = (
     " `stoa_contract` tell more about a tool: its side effects, and whether a second person must approve each call."
 )
 
+Listen = Callable[
+    [ServerRequestContext[Any, Any], mcp_types.SubscriptionsListenRequestParams],
+    Awaitable[mcp_types.SubscriptionsListenResult],
+]
+"""Answers `subscriptions/listen`."""
+
 current_caller: ContextVar[Caller | None] = ContextVar("current_caller", default=None)
 """The caller of the request that is being served, for look-ups that the SDK makes without a context."""
 
@@ -46,7 +52,9 @@ current_caller: ContextVar[Caller | None] = ContextVar("current_caller", default
 class Protocol:
     """The SDK's server under one platform's name."""
 
-    def __init__(self, index: bundle.PlatformIndex, calls: Calls, body_limit: int) -> None:
+    def __init__(
+        self, index: bundle.PlatformIndex, calls: Calls, body_limit: int, listen: Listen | None = None
+    ) -> None:
         self._calls = calls
         self.server: Server[Any] = Server(
             index.name,
@@ -55,6 +63,8 @@ class Protocol:
             instructions=INSTRUCTIONS,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
+            # The gate answers it for all bundles; here it makes `listChanged` true for those who can subscribe.
+            on_subscriptions_listen=listen,
             get_tool_input_schema=_input_schema,
             cache_hints={"tools/list": LIST_HINT, "server/discover": LIST_HINT},
         )
@@ -109,7 +119,7 @@ class Protocol:
         )
         try:
             return results.as_sdk(await self._calls.call(caller, call))
-        except UnknownTool as error:
+        except (UnknownTool, StateInvalid) as error:
             raise MCPError(mcp_types.INVALID_PARAMS, str(error)) from None
 
 

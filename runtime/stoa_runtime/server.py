@@ -53,8 +53,9 @@ def serve(settings: Settings, started: Callable[[str], None] | None = None) -> N
 
     `started` gets the URL that is listened on, once it is.
     """
+    app = application(settings)
     config = uvicorn.Config(
-        application(settings),
+        app,
         host=settings.host,
         port=settings.port,
         loop="auto" if sys.platform == "win32" else "uvloop",
@@ -67,20 +68,27 @@ def serve(settings: Settings, started: Callable[[str], None] | None = None) -> N
         proxy_headers=False,
         timeout_graceful_shutdown=settings.drain_seconds,
     )
-    _Listening(config, started).run()
+    _Listening(config, started, app.end_streams).run()
 
 
 class _Listening(uvicorn.Server):
     """A uvicorn server that says where it listens."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[str], None] | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, started: Callable[[str], None] | None, ending: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._told = started
+        self._ending = ending
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Ends orderly, and lets `serve` return; a second Ctrl-C ends at once."""
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        self._ending()  # Streams end only when they are told to: all else in flight ends by itself.
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
@@ -147,6 +155,10 @@ class Runtime:
         else:
             await self._besides(scope, receive, send)
 
+    def end_streams(self) -> None:
+        """Ends the streams of subscribers, which have no end of their own."""
+        self._gate.subscriptions.close()
+
     def serving(self) -> Serving:
         """What is served now."""
         if self._current is None:
@@ -155,7 +167,7 @@ class Runtime:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        async with _key_session() as keys:
+        async with _key_session() as keys, self._gate.subscriptions.served():
             self._current = await self._started(self._first, keys)
             try:
                 yield
@@ -172,7 +184,7 @@ class Runtime:
             named=permitted(snapshot, settings.allowed_hosts, settings.allowed_origins),
             credentials=self._credentials,
             keys=keys,
-            protocol=Protocol(snapshot.index, self._calls, settings.body_limit),
+            protocol=Protocol(snapshot.index, self._calls, settings.body_limit, self._gate.subscriptions.listen),
             before=self._current,
         )
         await serving.start()
