@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from stoa_runtime.approvals import Approvals
 from stoa_runtime.audit import AuditUnavailable, Event
 from stoa_runtime.calls import Caller
 from stoa_runtime.control import openapi, problems, queries
@@ -50,15 +51,20 @@ class _Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def application(authorize: Authorize, log: Log, further: Sequence[Resource] = ()) -> ASGIApp:
+def application(
+    authorize: Authorize, log: Log, approvals: Approvals | None = None, further: Sequence[Resource] = ()
+) -> ASGIApp:
     """The API as an ASGI application. `further` are resources beside its own, described in its document too."""
-    return _Application(authorize, log, (*RESOURCES, *further))
+    return _Application(authorize, log, approvals, (*RESOURCES, *further))
 
 
 class _Application:
-    def __init__(self, authorize: Authorize, log: Log, resources: Sequence[Resource]) -> None:
+    def __init__(
+        self, authorize: Authorize, log: Log, approvals: Approvals | None, resources: Sequence[Resource]
+    ) -> None:
         self._authorize = authorize
         self._log = log
+        self._approvals = approvals
         self._resources = [(tuple(resource.path.split("/")), resource) for resource in resources]
         self._document = openapi.encoded(openapi.document(resources))
 
@@ -110,7 +116,7 @@ class _Application:
         else:
             resource.check(caller.principal)
             query = queries.read(scope["query_string"], resource.filters, resource.kind)
-            content = resource.answer(Asked(caller, values, query))
+            content = resource.answer(Asked(caller, values, query, self._approvals))
             if inspect.isawaitable(content):
                 content = await content
             body = _encoded(content)

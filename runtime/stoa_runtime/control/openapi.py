@@ -24,6 +24,7 @@ _SEGMENTS: Mapping[str, tuple[str, str, str]] = {
     "tool": ("A tool's wire name.", r"^[A-Za-z0-9_-]{1,64}$", "acme_billing_get_invoice"),
     "client": ("An OAuth client id.", r"^[a-z0-9.-]{1,64}$", "acme.shop"),
     "plan": ("A plan's name.", names.ID, "small"),
+    "approval": ("An approval's id.", "^apr_[0-9a-f]{16}$", "apr_0123456789abcdef"),
 }
 """What may stand in a path: description, form, example."""
 _DESCRIPTION = """\
@@ -277,7 +278,7 @@ _RESPONSES: Schema = {
         "content": {"text/plain": {"schema": {"type": "string"}}},
     },
     "Unavailable": {
-        "description": "The issuer's keys are not known, or requests cannot be recorded.",
+        "description": "The issuer's keys are not known, or requests cannot be recorded, or approvals not be read.",
         "headers": _with("Retry-After"),
         "content": _PROBLEM | _BY_GATE,
     },

@@ -79,12 +79,12 @@ def bad_query(errors: Sequence[QueryError]) -> Refused:
 
 def unrecorded() -> Refused:
     """What happens when the audit log cannot be written."""
+    return unavailable("audit-unavailable", "Requests cannot be recorded at the moment, so nothing is answered.")
+
+
+def unavailable(rule: str, detail: str) -> Refused:
+    """Something that the answer rests on does not work."""
     return Refused(
-        "audit-unavailable",
-        Problem(
-            type=_TYPES + "unavailable",
-            title="Unavailable",
-            status=503,
-            detail="Requests cannot be recorded at the moment, so nothing is answered. Try later.",
-        ),
+        rule,
+        Problem(type=_TYPES + "unavailable", title="Unavailable", status=503, detail=f"{detail} Try later."),
     )

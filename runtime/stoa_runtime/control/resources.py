@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from stoa_runtime.approvals import Approvals, ApprovalsUnavailable, Listed, NoApproval
+from stoa_runtime.approvals import Shown as ShownApproval
 from stoa_runtime.backends import State
 from stoa_runtime.bundles import PreparedTool, Snapshot, Tenant
 from stoa_runtime.calls import Caller
@@ -36,6 +38,8 @@ class Asked:
     path: Mapping[str, str]
     """The values in the path, by name."""
     query: Query = field(default_factory=Query)
+    approvals: Approvals | None = None
+    """Where approvals are kept; None where they are not."""
 
     @property
     def principal(self) -> Principal:
@@ -392,6 +396,34 @@ def _backends(asked: Asked) -> Iterable[Row]:
             yield Row((name, entry.name), partial(_show_backend, name, entry, states.get((name, entry.name))))
 
 
+async def _approvals(asked: Asked) -> Listed:
+    """What the caller asked for itself, and, for one who may decide, what waits in its tenants."""
+    if asked.approvals is None:
+        raise problems.not_found()
+    filters = asked.query.filters
+    try:
+        found = await asked.approvals.listed(
+            asked.principal,
+            asked.snapshot,
+            tenant=filters.get("tenant"),
+            waiting=filters.get("waiting", "true") == "true",
+        )
+    except ApprovalsUnavailable:
+        raise problems.unavailable("approvals-unavailable", "Approvals cannot be read at the moment.") from None
+    return Listed(approvals=found)
+
+
+async def _approval(asked: Asked) -> ShownApproval:
+    if asked.approvals is None:
+        raise problems.not_found()
+    try:
+        return await asked.approvals.shown(asked.principal, asked.snapshot, asked.path["approval"])
+    except NoApproval:
+        raise problems.not_found() from None
+    except ApprovalsUnavailable:
+        raise problems.unavailable("approvals-unavailable", "Approvals cannot be read at the moment.") from None
+
+
 _TENANT = Filter("tenant", "Only of this tenant.", names.ID, "acme")
 _ROLE = Filter("role", "Only of this role.", names.ID, "viewer")
 _TOOL = Filter(
@@ -400,6 +432,7 @@ _TOOL = Filter(
     pattern_of(ToolPattern).replace(r"\*|", ""),
     "acme:billing:get_invoice",
 )
+_WAITING = Filter("waiting", "`false` shows decided ones too.", "^(true|false)$", "true")
 
 RESOURCES: tuple[Resource, ...] = (
     Resource("/bundle", "bundle", "The bundle that is served", "catalog:read", One(control.ServedBundle, _bundle)),
@@ -485,5 +518,14 @@ RESOURCES: tuple[Resource, ...] = (
         Many(control.Backends, _backends),
         (_TENANT,),
     ),
+    Resource(
+        "/approvals",
+        "approvals",
+        "The approvals that you wait for or may decide, newest first, at most 100",
+        None,
+        One(Listed, _approvals),
+        (_TENANT, _WAITING),
+    ),
+    Resource("/approvals/{approval}", "approval", "One approval", None, One(ShownApproval, _approval)),
 )
 """Every resource. A path without a varying segment comes before one that it could be taken for."""

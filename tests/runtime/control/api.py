@@ -25,7 +25,7 @@ CATALOG = (
 """What `catalog:read` opens to a person of `ioi`."""
 POSTURE = ("/access", "/backends")
 """What `posture:read` opens."""
-ANYONE = ("/access/me", "/openapi.json")
+ANYONE = ("/access/me", "/approvals", "/openapi.json")
 """What every caller may ask."""
 
 
