@@ -6,11 +6,12 @@ A line is one JSON object in ASCII, without spaces, and ends with a line feed. I
 `source`, `id` and `previoushash`, in this order; its last is `hash`. The hash is SHA-256, or HMAC-SHA-256 where a key
 is used, over the line's bytes before `,"hash":"`. `previoushash` is the hash of the line before, so that whoever
 changes a line must write every later one anew. `id` is the line's number in its chain, and the last part of `source`
-is the chain's name.
+is the chain's name. `python -m stoa_schemas.audit` prints the JSON Schema.
 """
 
 import hashlib
 import hmac
+import json
 import re
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -218,3 +219,7 @@ def schema() -> dict[str, Any]:
         "title": "A line of the audit log",
         **made,
     }
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2, ensure_ascii=False))

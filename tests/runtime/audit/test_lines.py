@@ -39,7 +39,7 @@ EVENT = Event(
 
 
 def test_the_schema_is_current() -> None:
-    assert json.loads(WRITTEN.read_text()) == schema(), f"write `stoa_schemas.audit.schema()` to schemas/{SCHEMA_FILE}"
+    assert json.loads(WRITTEN.read_text()) == schema(), f"run `python -m stoa_schemas.audit > schemas/{SCHEMA_FILE}`"
 
 
 def test_each_line_is_a_cloud_event_of_the_schema(tmp_path: Path) -> None:
