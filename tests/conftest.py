@@ -1,6 +1,11 @@
 """What all tests share: the option that rewrites golden files."""
 
+import os
+
 import pytest
+
+os.environ["STOA_NO_CACHE"] = "1"
+"""Every test does the work itself, and none writes into the user's own folder; tests of the cache name theirs."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -110,19 +110,19 @@ def load(root: Path, report: Report, unsaved: Mapping[str, bytes] | None = None)
     `unsaved` is what an editor holds: content by path below `root`, which stands for the file's own.
     """
     unsaved = unsaved or {}
-    shown_root = _shown(root)
+    shown = shown_root(root)
     if PLATFORM_FILE not in unsaved and not (root / PLATFORM_FILE).is_file():
-        empty = SourceFile("", str(shown_root), b"")
-        report.add(NO_SOURCE, empty.span(), f"`{shown_root}` has no `{PLATFORM_FILE}`")
+        empty = SourceFile("", str(shown), b"")
+        report.add(NO_SOURCE, empty.span(), f"`{shown}` has no `{PLATFORM_FILE}`")
         return Source((), {})
     placed: list[Placed] = []
     descriptions: dict[str, SourceFile] = {}
     files: dict[str, SourceFile] = {}
     tenants: dict[str, bool] = {}
     refused: set[str] = set()
-    for path in sorted({*_walk(root, shown_root, report), *unsaved}):
+    for path in sorted({*_walk(root, shown, report), *unsaved}):
         parts = _printable(path).split("/")
-        file = _read(root, path, str(shown_root / "/".join(parts)), report, unsaved.get(path))
+        file = _read(root, path, str(shown / "/".join(parts)), report, unsaved.get(path))
         if file is None:
             refused.add(parts[0])
             continue
@@ -150,7 +150,7 @@ def load(root: Path, report: Report, unsaved: Mapping[str, bytes] | None = None)
     return Source(tuple(placed), descriptions, files)
 
 
-def _shown(root: Path) -> Path:
+def shown_root(root: Path) -> Path:
     """`root` as the author would type it: from the working folder where it lies below that."""
     try:
         return (

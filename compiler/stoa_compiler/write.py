@@ -10,19 +10,27 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 
 from stoa_compiler.source import SourceFile
-from stoa_compiler.target import Artifact
 from stoa_schemas.bundle import BUNDLE_FILE
+
+
+class Content(Protocol):
+    """Whatever has the bytes of a file: an artifact, or one that was kept."""
+
+    @property
+    def content(self) -> bytes:
+        """The file's bytes."""
 
 
 class NotABundle(Exception):
     """The folder to write to holds something else."""
 
 
-def write(files: Mapping[str, Artifact], out: Path) -> bool:
+def write(files: Mapping[str, Content], out: Path) -> bool:
     """Puts the files into the folder `out`, in place of what was there; False where nothing changed.
 
     A complete sibling is written and flushed first and then exchanged with `out` in one step, so that a
@@ -125,7 +133,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _same(files: Mapping[str, Artifact], out: Path) -> bool:
+def _same(files: Mapping[str, Content], out: Path) -> bool:
     if not out.is_dir():
         return False
     here = {p.relative_to(out).as_posix() for p in out.rglob("*") if not p.is_dir()}

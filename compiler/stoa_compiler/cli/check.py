@@ -4,11 +4,23 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from stoa_compiler.cli.session import FINDINGS, OUTSIDE, Outputs, jobs_option, report_options, source_argument
+from stoa_compiler.cli.session import (
+    FINDINGS,
+    OUTSIDE,
+    Outputs,
+    cache_options,
+    jobs_option,
+    report_options,
+    source_argument,
+)
 from stoa_compiler.diagnostics import Report, Stop
+
+if TYPE_CHECKING:
+    from stoa_compiler.cache import Cache
 
 POLL_SECONDS = 0.2
 
@@ -20,7 +32,10 @@ POLL_SECONDS = 0.2
 @click.option("--watch", is_flag=True, help="Stay, and check again when a file changes.")
 @report_options
 @jobs_option
-def command(source: Path, fix: bool, diff: bool, watch: bool, outputs: Outputs, jobs: int) -> None:
+@cache_options
+def command(
+    source: Path, fix: bool, diff: bool, watch: bool, outputs: Outputs, jobs: int, cache: "Cache | None"
+) -> None:
     """Every mistake in SOURCE, with its place and what to do. Exits 1 when one is an error.
 
     In CI, one run gives the text in the log and the reports that the server shows:
@@ -33,34 +48,43 @@ def command(source: Path, fix: bool, diff: bool, watch: bool, outputs: Outputs, 
     if watch and (fix or diff):
         raise click.UsageError("--watch only checks: it goes neither with --fix nor with --diff")
     if watch:
-        _watch(source, outputs, jobs)
+        _watch(source, outputs, jobs, cache)
     elif diff:
         _show_fixes(source, jobs)
-        raise SystemExit(_check(source, outputs, jobs))
+        raise SystemExit(_check(source, outputs, jobs, cache))
     else:
-        raise SystemExit(_fix(source, outputs, jobs) if fix else _check(source, outputs, jobs))
+        raise SystemExit((_fix if fix else _check)(source, outputs, jobs, cache))
 
 
-def _check(source: Path, outputs: Outputs, jobs: int) -> int:
+def _check(source: Path, outputs: Outputs, jobs: int, cache: "Cache | None") -> int:
     """Publishes the findings; the exit code that they lead to."""
-    from stoa_compiler.pipeline import Checked, read, render
+    from stoa_compiler.kept import Run
 
-    report = Report()
-    checked: Checked = read(source, report, jobs)
-    if checked.graph is not None and not report.errors:
-        for environment in checked.graph.platform.spec.environments:
-            try:
-                render(checked.graph, environment, report)
-            except Stop:
-                continue
-    outputs.publish(report, checked.source.files)
+    run = Run.of(cache, source, "check", {})
+    kept = run.recall() if run else None
+    if kept is not None:
+        report, files, count = Report(list(kept.found)), kept.files, kept.facts["documents"]
+    else:
+        from stoa_compiler.pipeline import read, render
+
+        report = Report()
+        checked = read(source, report, jobs)
+        if checked.graph is not None and not report.errors:
+            for environment in checked.graph.platform.spec.environments:
+                try:
+                    render(checked.graph, environment, report)
+                except Stop:
+                    continue
+        files, count = checked.source.files, len(checked.source.placed)
+        if run and not run.keep(report.sorted(), files, {"documents": count}):
+            run = None
+    outputs.publish(report, files, run)
     if not outputs.on_stdout and not report.errors:
-        count = len(checked.source.placed)
         click.echo(f"{count} document{'' if count == 1 else 's'}: no errors")
     return FINDINGS if report.errors else 0
 
 
-def _fix(source: Path, outputs: Outputs, jobs: int) -> int:
+def _fix(source: Path, outputs: Outputs, jobs: int, cache: "Cache | None") -> int:
     """Writes what can be mended, then checks what lies there now."""
     from stoa_compiler.load import load
     from stoa_compiler.mend import mend
@@ -72,7 +96,7 @@ def _fix(source: Path, outputs: Outputs, jobs: int) -> int:
     lost = [old.shown for old, new in mended.changed if not replace_file(source / old.path, old.content, new.content)]
     for shown in lost:
         click.echo(f"error: `{shown}` was changed meanwhile: left alone", err=True)
-    code = _check(source, outputs, jobs)
+    code = _check(source, outputs, jobs, cache)
     if not lost:
         click.echo(f"fixed {_count(mended.fixed, 'mistake')} in {_count(files, 'file')}", err=True)
     return OUTSIDE if lost else code
@@ -92,7 +116,7 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _watch(source: Path, outputs: Outputs, jobs: int) -> None:
+def _watch(source: Path, outputs: Outputs, jobs: int, cache: "Cache | None") -> None:
     """Checks on every change, until Ctrl-C."""
     try:
         while True:
@@ -100,7 +124,7 @@ def _watch(source: Path, outputs: Outputs, jobs: int) -> None:
             if sys.stderr.isatty():
                 click.clear()
             start = time.perf_counter()
-            _check(source, outputs, jobs)
+            _check(source, outputs, jobs, cache)
             seconds = time.perf_counter() - start
             click.echo(f"checked in {seconds:.2f} s; Ctrl-C ends the watch", err=True)
             while _stamps(source) == stamps:

@@ -6,12 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.source import SourceFile
+
+if TYPE_CHECKING:
+    from stoa_compiler.cache import Cache
+    from stoa_compiler.kept import Run
 
 FINDINGS, WRONG_USE, OUTSIDE = 1, 2, 3
 
@@ -29,6 +33,36 @@ def jobs_option(command: Callable[..., None]) -> Callable[..., None]:
         show_default="the number of processors",
         help="Processes that share the work. The bytes do not depend on it.",
     )(command)
+
+
+def cache_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options `--cache` and `--no-cache`, which the command takes as one `cache`."""
+
+    @wraps(command)
+    def with_cache(*, folder: Path | None, no_cache: bool, **rest: Any) -> None:
+        command(**rest, cache=None if no_cache else _opened(folder))
+
+    for option in (
+        click.option("--no-cache", is_flag=True, envvar="STOA_NO_CACHE", help="Neither read nor keep results of other runs."),
+        click.option(
+            "--cache",
+            "folder",
+            type=click.Path(file_okay=False, path_type=Path),
+            envvar="STOA_CACHE",
+            help="Folder for results of earlier runs, which nobody else may write to; else the user's own.",
+        ),
+    ):
+        with_cache = option(with_cache)
+    return with_cache
+
+
+def _opened(folder: Path | None) -> "Cache | None":
+    from stoa_compiler.cache import Cache
+
+    cache = Cache.open(folder)
+    if cache is None and folder is not None:
+        click.echo(f"warning: the cache `{folder}` is not used: it is no folder that only you may write to", err=True)
+    return cache
 
 
 def report_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -84,8 +118,8 @@ class Outputs:
         """Whether a machine reads stdout: nothing else may be printed there."""
         return self.form != "text" and self.output is None
 
-    def publish(self, report: Report, files: Mapping[str, SourceFile]) -> None:
-        """Writes the findings, wherever they are wanted."""
+    def publish(self, report: Report, files: Mapping[str, SourceFile], run: "Run | None" = None) -> None:
+        """Writes the findings, wherever they are wanted. A `run` that was made before has their forms."""
         if not self.on_stdout:
             show(report, files, self.limit)
         pairs = [*self.reports, *([(self.form, self.output)] if self.output else [])]
@@ -94,11 +128,15 @@ class Outputs:
         from stoa_compiler.reports import FORMS as forms
 
         found = report.sorted()
+
+        def written(form: str) -> bytes:
+            return run.form(form, lambda: forms[form](found, files)) if run else forms[form](found, files)
+
         if self.on_stdout:
-            click.echo(forms[self.form](found, files), nl=False)
+            click.echo(written(self.form), nl=False)
         for form, path in pairs:
             try:
-                path.write_bytes(forms[form](found, files))
+                path.write_bytes(written(form))
             except OSError as error:
                 fail(f"the report `{path}` cannot be written: {error.strerror}", OUTSIDE)
 

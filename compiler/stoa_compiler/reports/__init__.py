@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from stoa_compiler.diagnostics import Diagnostic
 from stoa_compiler.reports.gitlab import as_gitlab
-from stoa_compiler.reports.json import as_json
 from stoa_compiler.reports.junit import as_junit
 from stoa_compiler.reports.markdown import as_markdown
 from stoa_compiler.reports.sarif import as_sarif
@@ -18,6 +17,13 @@ Form = Callable[[Sequence[Diagnostic], Mapping[str, SourceFile]], bytes]
 def as_text(diagnostics: Sequence[Diagnostic], files: Mapping[str, SourceFile]) -> bytes:
     """The findings as a person reads them, without colour: UTF-8."""
     return render(diagnostics, files).encode()
+
+
+def as_json(diagnostics: Sequence[Diagnostic], files: Mapping[str, SourceFile]) -> bytes:
+    """The findings by `schemas/findings.schema.json`. The models are loaded when the form is asked for."""
+    from stoa_compiler.reports import json
+
+    return json.as_json(diagnostics, files)
 
 
 FORMS: Mapping[str, Form] = {

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stoa_compiler.characters import hidden_character
 from stoa_compiler.diagnostics import Report, Rule
-from stoa_compiler.parse import hidden_character, parse_file
+from stoa_compiler.parse import parse_file
 from stoa_compiler.source import Document, SourceFile
 
 MAX_BYTES = 5_000_000

@@ -1,0 +1,139 @@
+"""What a run of a command gave, kept for a run that would give the same."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from stoa_compiler.cache import Cache, Snapshot, compiler_digest, digest_of, is_any, is_source, snapshot
+from stoa_compiler.diagnostics import Diagnostic, Edit, Fix, Note, Rule
+from stoa_compiler.load import shown_root
+from stoa_compiler.source import SourceFile, Span
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an earlier run gave."""
+
+    found: Sequence[Diagnostic]
+    files: Mapping[str, SourceFile]
+    """The files that findings name, by their shown path."""
+    facts: Mapping[str, Any]
+    """What else the command says."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command on one state of a source: what the key names."""
+
+    cache: Cache
+    key: str
+    source: Path
+    before: Snapshot
+
+    @classmethod
+    def of(cls, cache: Cache | None, source: Path, command: str, options: Mapping[str, Any]) -> "Run | None":
+        """The run; None where nothing can be kept of it."""
+        if cache is None:
+            return None
+        before, compiler = snapshot(source, is_source, cache), compiler_digest(cache)
+        if before is None or compiler is None:
+            return None
+        depends_on = [command, options, str(shown_root(source)), compiler, before.digest]
+        return cls(cache, orjson.dumps(depends_on, option=orjson.OPT_SORT_KEYS).decode(), source, before)
+
+    def recall(self) -> Kept | None:
+        """What such a run gave before; None where that is not known, or a file that it names is not as it was."""
+        payload = self.cache.get(self.key)
+        if payload is None:
+            return None
+        data = orjson.loads(payload)
+        files = {}
+        for path, shown, digest in data["files"]:
+            try:
+                content = (self.source / path).read_bytes()
+            except OSError:
+                return None
+            if hashlib.sha256(content).hexdigest() != digest:
+                return None
+            files[shown] = SourceFile(path, shown, content)
+        rules = [Rule(*rule) for rule in data["rules"]]
+        return Kept([_diagnostic(d, rules) for d in data["found"]], files, data["facts"])
+
+    def keep(self, found: Sequence[Diagnostic], files: Mapping[str, SourceFile], facts: Mapping[str, Any]) -> bool:
+        """Keeps what the run gave; False where the source changed meanwhile, and nobody knows what it was made from."""
+        if not self.before.still_holds({file.path: file.content for file in files.values()}):
+            return False
+        named = {d.span.file for d in found} | {n.span.file for d in found for n in d.notes if n.span}
+        rules = list(dict.fromkeys(d.rule for d in found))
+        numbers = {rule: index for index, rule in enumerate(rules)}
+        data = {
+            "files": [[f.path, f.shown, hashlib.sha256(f.content).hexdigest()] for s, f in files.items() if s in named],
+            "rules": [[r.code, r.title, r.why, r.help, r.severity] for r in rules],
+            "found": [_plain(d, numbers[d.rule]) for d in found],
+            "facts": facts,
+        }
+        self.cache.put(self.key, orjson.dumps(data))
+        return True
+
+    def form(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """The findings in one form, as bytes that were made before where they are known."""
+        key = f"{name} {self.key}"
+        content = self.cache.get(key)
+        if content is None:
+            content = make()
+            self.cache.put(key, content)
+        return content
+
+    def keep_bundle(self, files: Mapping[str, bytes]) -> None:
+        """Keeps a bundle's files, one after the other."""
+        listing = orjson.dumps([[path, len(content)] for path, content in files.items()])
+        self.cache.put(f"bundle {self.key}", b"\n".join([listing, b"".join(files.values())]))
+
+    def bundle(self) -> dict[str, bytes] | None:
+        """The files of the bundle; None where they are not known."""
+        payload = self.cache.get(f"bundle {self.key}")
+        if payload is None:
+            return None
+        listing, _, content = payload.partition(b"\n")
+        files, at = {}, 0
+        for path, size in orjson.loads(listing):
+            files[path] = content[at : at + size]
+            at += size
+        return files
+
+    def lies_in(self, out: Path, digest: str) -> bool:
+        """Whether the folder holds the very files that `digest` names, and nothing else."""
+        here = snapshot(out, is_any, self.cache) if out.is_dir() and not out.is_symlink() else None
+        return here is not None and here.digest == digest
+
+
+def bundle_digest(files: Mapping[str, bytes]) -> str:
+    """What `Run.lies_in` takes for a folder of these files."""
+    return digest_of({path: hashlib.sha256(content).hexdigest() for path, content in files.items()})
+
+
+def _plain(d: Diagnostic, rule: int) -> list[Any]:
+    notes = [[n.message, _place(n.span)] for n in d.notes]
+    fix = [d.fix.description, [[_place(e.span), e.text] for e in d.fix.edits]] if d.fix else None
+    return [rule, _place(d.span), d.message, notes, d.help, d.private, fix]
+
+
+def _diagnostic(plain: Sequence[Any], rules: Sequence[Rule]) -> Diagnostic:
+    rule, place, message, notes, advice, private, fix = plain
+    return Diagnostic(
+        rules[rule],
+        Span(*place),
+        message,
+        tuple(Note(said, Span(*at) if at else None) for said, at in notes),
+        advice,
+        private,
+        Fix(fix[0], tuple(Edit(Span(*at), text) for at, text in fix[1])) if fix else None,
+    )
+
+
+def _place(span: Span | None) -> list[Any] | None:
+    return [span.file, span.line, span.column, span.end_line, span.end_column] if span else None
