@@ -12,6 +12,7 @@ import httpx2
 import jsonschema_rs
 import pytest
 
+from stoa_runtime.bundles import digest_of
 from stoa_runtime.development.mocks import mock_application
 from stoa_schemas import bundle
 from stoa_schemas.bundle import (
@@ -42,7 +43,7 @@ def a_tool(operation: str, request: Request, input_schema: dict[str, Any], **cha
         "answer": Answer(media_types=["application/json"], check="enforce", max_bytes=100_000),
         "examples": [],
     }
-    return Tool(
+    made = Tool(
         id=f"acme:billing:{operation}",
         name=f"acme_billing_{operation}",
         contract="billing",
@@ -59,6 +60,7 @@ def a_tool(operation: str, request: Request, input_schema: dict[str, Any], **cha
         digest="sha256:" + "0" * 64,
         **{**defaults, **changes},
     )
+    return made.model_copy(update={"digest": digest_of(made)})
 
 
 def in_path(name: str) -> Placement:
