@@ -24,14 +24,15 @@ class Credentials(Protocol):
         """The secret that `reference` (`vault:<path>#<key>`) names; `CredentialMissing` where there is none."""
 
 
-def _split(reference: str) -> tuple[str, str]:
+def split(reference: str) -> tuple[str, str]:
+    """Path and key of a reference; `CredentialMissing` where it is none."""
     match = _REFERENCE.fullmatch(reference)
     if match is None or _DOTS & {*match[1].split("/"), match[2]}:
         raise CredentialMissing(f"{reference!r} is not a secret reference")
     return match[1], match[2]
 
 
-def _usable(reference: str, value: str) -> str:
+def usable(reference: str, value: str) -> str:
     """`value` without the line feed that editors add; one that would break a header is refused."""
     value = value.removesuffix("\n").removesuffix("\r")
     if not value or not value.isascii() or not value.isprintable():
@@ -47,7 +48,7 @@ class FileCredentials:
 
     def read(self, reference: str) -> str:
         """The file's content."""
-        path, key = _split(reference)
+        path, key = split(reference)
         try:
             with (self._folder / path / key).open("rb") as file:
                 data = file.read(SECRET_LIMIT + 1)
@@ -55,7 +56,7 @@ class FileCredentials:
             raise CredentialMissing(f"{reference} cannot be read: {error.strerror}") from None
         if len(data) > SECRET_LIMIT:
             raise CredentialMissing(f"{reference} is too long")
-        return _usable(reference, data.decode("utf-8", "replace"))
+        return usable(reference, data.decode("utf-8", "replace"))
 
 
 class EnvironmentCredentials:
@@ -69,12 +70,12 @@ class EnvironmentCredentials:
         name = variable(reference)
         if name not in self._variables:
             raise CredentialMissing(f"{reference} is not there: {name} is not set")
-        return _usable(reference, self._variables[name])
+        return usable(reference, self._variables[name])
 
 
 def variable(reference: str) -> str:
     """The environment variable of a reference."""
-    path, key = _split(reference)
+    path, key = split(reference)
     return "STOA_SECRET_" + re.sub(r"[^A-Z0-9]", "_", f"{path}_{key}".upper())
 
 

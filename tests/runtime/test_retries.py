@@ -105,7 +105,17 @@ def test_waits_double_and_are_cut_by_chance() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("3", 3.0), (" 3 ", 3.0), ("Thu, 01 Jan 1970 00:01:10 GMT", 10.0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0), ("soon", None), ("-1", None), ("", None), (None, None), ("²", None)],
+    [
+        ("3", 3.0),
+        (" 3 ", 3.0),
+        ("Thu, 01 Jan 1970 00:01:10 GMT", 10.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("soon", None),
+        ("-1", None),
+        ("", None),
+        (None, None),
+        ("²", None),
+    ],
 )
 def test_retry_after(text: str | None, seconds: float | None) -> None:
     assert asked_seconds(text, lambda: 60.0) == seconds
