@@ -26,9 +26,9 @@ from stoa_runtime.approvals import (
     Retry,
 )
 from stoa_runtime.approvals.desk import ARGUMENTS_CAP, DECIDE, PENDING_CAP, ROUNDS
-from stoa_runtime.approvals.records import Approval, Decision, State, Store
+from stoa_runtime.approvals.records import KEPT_MS, UNDECIDED_KEPT_MS, Approval, Decision, State, Store
 from stoa_runtime.approvals.sealing import Sealer, keys
-from stoa_runtime.approvals.sqlite import KEPT_MS, UNDECIDED_KEPT_MS, SqliteStore
+from stoa_runtime.approvals.sqlite import SqliteStore
 from stoa_runtime.audit import arguments_digest
 from stoa_runtime.principals import Principal
 from stoa_schemas import bundle

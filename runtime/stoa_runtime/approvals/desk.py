@@ -221,16 +221,17 @@ class Approvals:
     async def _before(self, call: Call, entry: Entry, now: int) -> str:
         """Why the caller's last approval for this tool does not do for this call, if it has one."""
         who, new = call.principal, entry.approval.binding
-        for last in await self._store.listed(frozenset(), (who.subject, who.tenant), False, now, LIST_CAP):
-            other = last.binding
-            if last.id == entry.approval.id or other.tool != new.tool or other.requester != new.requester:
+        recent = await self._store.listed(frozenset(), (who.subject, who.tenant), False, now, LIST_CAP)
+        mine = [a for a in recent if a.id != entry.approval.id and a.binding.tool == new.tool]
+        for last in sorted(mine, key=lambda a: a.binding.digest != new.digest):
+            if last.binding.requester != new.requester:
                 continue
-            standing = last.standing(now)
-            if other.digest == new.digest and standing in (State.USED, State.EXPIRED):
+            standing, same = last.standing(now), last.binding.digest == new.digest
+            if same and standing in (State.USED, State.EXPIRED):
                 ended = "was used" if standing is State.USED else "has expired"
                 return f"\nThe earlier approval `{last.id}`, of the same call, {ended}. Each is good for one call."
-            if standing in (State.APPROVED, State.PENDING):
-                what = "an earlier bundle" if other.digest == new.digest else "other arguments"
+            if standing is State.APPROVED or (same and standing is State.PENDING):
+                what = "an earlier bundle" if same else "other arguments"
                 return f"\nThe earlier approval `{last.id}` is for {what}, and does not count for this call."
         return ""
 

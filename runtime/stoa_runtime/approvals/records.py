@@ -6,6 +6,11 @@ from typing import Protocol
 
 from stoa_schemas.documents.access import SideEffects
 
+KEPT_MS = 24 * 3_600_000
+"""How long an approval is kept after it expired, for those who ask what became of it."""
+UNDECIDED_KEPT_MS = 3_600_000
+"""The same for one that nobody decided: a requester can make many of these."""
+
 
 class State(enum.StrEnum):
     """Where an approval stands."""

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 import orjson
 
 from stoa_runtime.approvals.records import (
+    KEPT_MS,
+    UNDECIDED_KEPT_MS,
     Approval,
     ApprovalsUnavailable,
     Binding,
@@ -30,10 +32,6 @@ from stoa_runtime.approvals.records import (
 
 BUSY_MS = 2_000
 """How long a step waits for another process's lock."""
-KEPT_MS = 24 * 3_600_000
-"""How long an approval is kept after it expired, for those who ask what became of it."""
-UNDECIDED_KEPT_MS = 3_600_000
-"""The same for one that nobody decided: a requester can make many of these."""
 
 _T = TypeVar("_T")
 
