@@ -135,7 +135,7 @@ class Runtime:
         self._current: Serving | None = None
         body = Body(settings.body_limit, settings.body_deadline)
         self._gate = Gate(self.serving, self._calls, audit, body)
-        self._control = control.application(self._gate.authorize, audit)
+        self._control = control.application(self._gate.authorize, audit, approvals)
         self._besides = Starlette(
             routes=[
                 Route("/healthz", _healthy, methods=["GET"]),

@@ -53,7 +53,9 @@ def insufficient_rights(permission: str) -> Refused:
 
 def for_people_only() -> Refused:
     """A consumer's token, which is bound to the contracts that it subscribes to."""
-    return _forbidden("A consumer's token is told about its own access at `/access/me`, and about nothing else.")
+    return _forbidden(
+        "A consumer's token is told about its own access (`/access/me`) and approvals, and about nothing else."
+    )
 
 
 def _forbidden(detail: str) -> Refused:

@@ -3,15 +3,22 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
+from starlette.types import Scope
 
-from stoa_runtime.control import PREFIX, openapi
+from stoa_runtime import bundles
+from stoa_runtime.access import Access
+from stoa_runtime.audit import AuditUnavailable, Event
+from stoa_runtime.calls import Caller
+from stoa_runtime.control import PREFIX, application, openapi
 from stoa_runtime.control.resources import RESOURCES
+from stoa_runtime.principals import Principal
 from tests.runtime.control.api import CATALOG, ask, items, pages
 from tests.runtime.test_gate import attacks
-from tests.runtime.world import Issuer, World
+from tests.runtime.world import Issuer, World, index, write_bundle
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "control-plane.openapi.json"
 
@@ -201,6 +208,35 @@ def test_each_request_is_recorded(stoa: World, parzival: str) -> None:
         assert (line["subject"], line["tenant"], line["client"]) == ("parzival", "ioi", "claude")
         assert line["asked"] == f"{method} {PREFIX}{path.partition('?')[0]}"
         assert line["trace_id"] == answer.headers["Stoa-Trace-Id"] == trace_id
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fails", ["write", "settled"])
+async def test_what_cannot_be_recorded_is_not_answered(stoa: World, tmp_path: Path, fails: str) -> None:
+    class Full:
+        def write(self, event: Event) -> None:
+            if fails == "write":
+                raise AuditUnavailable("the audit log is full")
+
+        async def settled(self) -> None:
+            raise AuditUnavailable("the audit log did not take the line in time")
+
+    snapshot = bundles.load(write_bundle(tmp_path, index("http://127.0.0.1:9/jwks", stoa.tenants), stoa.tenants))
+    who = Principal("parzival", "ioi", frozenset({"devops"}), frozenset({"catalog:read"}), "claude", None)
+    backends: Any = None
+    caller = Caller(who, snapshot, Access(snapshot), backends, None)
+
+    async def authorize(scope: Scope) -> Caller:
+        return caller
+
+    transport = httpx2.ASGITransport(application(authorize, Full()))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://mcp.example.test") as client:
+        for path in ("/tenants/ioi", "/tenants/nobody", "/openapi.json"):
+            answer = await client.get(f"{PREFIX}{path}")
+            assert answer.status_code == 503
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            assert "ioi" not in answer.text
+            assert "ETag" not in answer.headers
 
 
 def test_a_path_in_the_log_cannot_forge_a_line(stoa: World, parzival: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from stoa_runtime import bundles
 from stoa_runtime.access import Access
+from stoa_runtime.backends import State
 from stoa_runtime.calls import Caller
 from stoa_runtime.control.paging import Window
 from stoa_runtime.control.problems import Refused
@@ -220,6 +221,33 @@ def test_the_state_of_backends(stoa: World, issuer: Issuer, watcher: str) -> Non
     assert after["nowhere"]["failuresInRow"] == 2
     assert after["nowhere"]["lastFailure"] == "backend-unreachable"
     assert all(state["inFlight"] == 0 for state in after.values())
+
+
+@pytest.mark.parametrize(
+    ("open_seconds", "probing", "circuit"),
+    [
+        (None, False, "closed"),
+        (0.0, False, "open"),
+        (59.9, False, "open"),
+        (60.0, False, "half-open"),
+        (60.0, True, "half-open"),
+    ],
+)
+def test_an_open_circuit_is_half_open_once_its_time_is_over(
+    stoa: World, tmp_path: Path, open_seconds: float | None, probing: bool, circuit: str
+) -> None:
+    class Seen:
+        def states(self) -> dict[tuple[str, str], State]:
+            return {("ioi", "nowhere"): State(2, open_seconds, probing, 1, None, "backend-unreachable")}
+
+    snapshot = bundles.load(write_bundle(tmp_path, index("http://127.0.0.1:9/jwks", stoa.tenants), stoa.tenants))
+    who = Principal("watcher", "ioi", frozenset({"watch"}), frozenset({"posture:read"}), "claude", None)
+    seen: Any = Seen()
+    [resource] = [r for r in RESOURCES if r.name == "backends"]
+    answer = resource.answer(Asked(Caller(who, snapshot, Access(snapshot), seen, None), {}))
+    assert isinstance(answer, control.Backends)
+    [nowhere] = [b for b in answer.items if b.contract == "nowhere"]
+    assert (nowhere.circuit, nowhere.failures_in_row, nowhere.in_flight) == (circuit, 2, 1)
 
 
 def test_no_answer_names_a_backends_host_or_a_secret(stoa: World, issuer: Issuer) -> None:
