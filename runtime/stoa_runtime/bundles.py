@@ -95,10 +95,10 @@ class Facts:
 class _Judged:
     """A catalog that passed every check: its facts, and either what was parsed or the bytes to parse it from."""
 
-    __slots__ = ("_data", "_entry", "_index", "_ready", "digest", "facts")
+    __slots__ = ("_data", "_entry", "_ready", "_roles", "digest", "facts")
 
     def __init__(
-        self, entry: bundle.TenantEntry, index: bundle.PlatformIndex, data: bytes, digest: str, tenant: Tenant
+        self, entry: bundle.TenantEntry, roles: frozenset[str], data: bytes, digest: str, tenant: Tenant
     ) -> None:
         self.digest = digest
         self.facts = Facts(
@@ -107,7 +107,7 @@ class _Judged:
             secrets=frozenset(c.backend.auth.secret for c in tenant.catalog.contracts if c.backend.auth is not None),
         )
         self._entry = entry
-        self._index = index
+        self._roles = roles
         self._data = data
         self._ready: Tenant | None = None
 
@@ -121,7 +121,7 @@ class _Judged:
         """The catalog, ready to answer from."""
         data, ready = self._data, self._ready  # In this order: another thread may be in `keep`.
         if ready is None:
-            ready = self._ready or self.keep(_tenant(self._entry, self._index, data, validator))
+            ready = self._ready or self.keep(_tenant(self._entry, self._roles, data, validator))
         return ready
 
 
@@ -245,6 +245,7 @@ def _snapshot(
     known = previous.tenants if previous is not None and previous.index.roles == index.roles else None
     judged: dict[str, _Judged] = {}
     judge_schema = _SchemaJudge()
+    roles = frozenset(index.roles)
     ready = 0
     for entry in index.tenants:
         if entry.name in judged or entry.name == names.PLATFORM_TENANT:
@@ -256,8 +257,8 @@ def _snapshot(
             continue
         ready += len(content)
         stays = ready <= READY_BYTES
-        tenant = _tenant(entry, index, content, validator if stays else judge_schema)
-        now = judged[entry.name] = _Judged(entry, index, content, digests[entry.catalog], tenant)
+        tenant = _tenant(entry, roles, content, validator if stays else judge_schema)
+        now = judged[entry.name] = _Judged(entry, roles, content, digests[entry.catalog], tenant)
         if stays:
             now.keep(tenant)
         if between is not None:
@@ -402,7 +403,7 @@ def _check_token_rules(index: bundle.PlatformIndex) -> None:
         raise BundleError("token.audience is not the MCP endpoint's URL: other services' tokens would be accepted")
 
 
-def _tenant(entry: bundle.TenantEntry, index: bundle.PlatformIndex, data: bytes, compiled: _Compiled) -> Tenant:
+def _tenant(entry: bundle.TenantEntry, roles: frozenset[str], data: bytes, compiled: _Compiled) -> Tenant:
     path = entry.catalog
     catalog = _parse(bundle.Catalog, data, path)
     if catalog.tenant != entry.name:
@@ -417,7 +418,7 @@ def _tenant(entry: bundle.TenantEntry, index: bundle.PlatformIndex, data: bytes,
             raise BundleError(f"{path}: the tool `{tool.id}` is named `{tool.name}`, or twice")
         tools[tool.name] = _prepared(path, entry.name, tool, contracts[contract], compiled)
     for role, granted in catalog.access.items():
-        if role not in index.roles or not set(granted) <= set(tools):
+        if role not in roles or not set(granted) <= set(tools):
             raise BundleError(f"{path}: the access of `{role}` names a role or tool that is not there")
     for consumer in catalog.consumers:
         for subscription in consumer.subscriptions:
@@ -489,8 +490,10 @@ def validator(schema: Mapping[str, Any], what: str) -> jsonschema_rs.Validator:
     Patterns run in linear time where they can; one that needs look-around runs with few steps of
     backtracking, and gives up as a mismatch.
     """
-    with _named(what):
+    try:
         return _shared(orjson.dumps(schema, option=orjson.OPT_SORT_KEYS))
+    except _NOT_COMPILED as error:
+        raise BundleError(f"{what} does not compile: {str(error).splitlines()[0][:200]}") from None
 
 
 class _SchemaJudge:
@@ -503,24 +506,21 @@ class _SchemaJudge:
         self._known: set[bytes] = set()
 
     def __call__(self, schema: Mapping[str, Any], what: str) -> jsonschema_rs.Validator:
-        with _named(what):
+        try:
             data = orjson.dumps(schema, option=orjson.OPT_SORT_KEYS)
             digest = hashlib.sha256(data).digest()
             if digest not in self._known:
                 _compile(data)
                 self._known.add(digest)
+        except _NOT_COMPILED as error:
+            raise BundleError(f"{what} does not compile: {str(error).splitlines()[0][:200]}") from None
         return _NOTHING
 
 
 _NOTHING = jsonschema_rs.Draft202012Validator(False)
 
 
-@contextmanager
-def _named(what: str) -> Iterator[None]:
-    try:
-        yield
-    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError, TypeError) as error:
-        raise BundleError(f"{what} does not compile: {str(error).splitlines()[0][:200]}") from None
+_NOT_COMPILED = (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError, TypeError)
 
 
 def _compile(schema: bytes) -> jsonschema_rs.Validator:
