@@ -186,10 +186,49 @@ def test_a_full_queue_admits_nothing_more(kafka: Kafka) -> None:
     assert sum(e["data"].get("lost", 0) for e in events) == 1
 
 
-def test_a_topic_that_is_not_there_is_never_ready() -> None:
+def test_what_the_broker_does_not_take_is_sent_again_until_it_does(kafka: Kafka) -> None:
+    from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+
+    where = topic(kafka, "small")
+    admin = AdminClient({"bootstrap.servers": kafka.servers})
+
+    def limit(size: int) -> None:
+        entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+        change = ConfigResource(ConfigResource.Type.TOPIC, where.topic, incremental_configs=[entry])
+        for made in admin.incremental_alter_configs([change]).values():
+            made.result(30)
+
+    async def main() -> None:
+        log = open_audit(Path("unused"), kafka=where, durability="event", wait_seconds=1.0)
+        await ready(log)
+        limit(100)
+        log.write(event(1, "ioi"))
+        log.write(event(2, "ioi"))
+        with pytest.raises(AuditUnavailable):
+            await log.settled()
+        assert not log.works
+        limit(1_000_000)
+        await ready(log)
+        log.write(event(3, "ioi"))
+        await log.settled(30)
+        await log.aclose()
+
+    asyncio.run(main())
+    events = {(e["source"], int(e["id"])): e for e in (json.loads(m.value()) for m in messages(where))}
+    ordered = [events[key] for key in sorted(events)]
+    assert [int(e["data"]["trace_id"], 16) for e in ordered if e["type"] == DECISION] == [1, 2, 3]
+    assert "recovered" in [e["data"].get("action") for e in ordered]
+
+
+def test_a_broker_that_is_not_there_is_never_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stoa_runtime.audit.kafka.FLUSH_SECONDS", 0.2)
     log = Audit(KafkaSink(KafkaTopic("127.0.0.1:9", "none")))
     assert not log.works
     with pytest.raises(AuditUnavailable):
         asyncio.run(log.admitted())
-    log._sink._pending.clear()  # type: ignore[attr-defined]  # Closing waits for what is not acknowledged.
     log.close()
+
+
+def test_options_that_the_client_does_not_know_are_refused() -> None:
+    with pytest.raises(AuditUnavailable, match=r"no\.such\.option"):
+        Audit(KafkaSink(KafkaTopic("127.0.0.1:9", "none", {"no.such.option": "1"})))

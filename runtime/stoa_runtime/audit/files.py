@@ -39,7 +39,7 @@ class FileSink:
     """Appends lines to a file; a thread of its own syncs, retries and looks whether the file was moved away."""
 
     def __init__(self, path: Path, *, durability: Durability = "system", rotate_bytes: int = 0) -> None:
-        self._wanted = path
+        self._wanted = path.resolve() if path.is_file() else path  # `/dev/stdout` may lead to a file.
         self._durability = durability
         self._rotate_bytes = rotate_bytes
         self._fd = -1

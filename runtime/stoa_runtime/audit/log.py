@@ -18,6 +18,8 @@ log = logging.getLogger("stoa")
 Durability = Literal["system", "second", "event"]
 WhenFull = Literal["refuse", "wait"]
 
+KEY_BYTES = 16
+"""What a key must have at least."""
 _LOOK_AGAIN = 0.02
 
 
@@ -100,6 +102,8 @@ class Audit:
             from stoa_runtime.audit.files import FileSink
 
             sink = FileSink(sink)
+        if key is not None and len(key) < KEY_BYTES:
+            raise AuditUnavailable(f"the key that the log is sealed with has fewer than {KEY_BYTES} bytes")
         self.lock = threading.RLock()
         self.promises = Promises(self.lock)
         self.chain = Chain(source, key)

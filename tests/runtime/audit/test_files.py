@@ -385,3 +385,26 @@ def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "file" / "audit.jsonl"):
         with pytest.raises(AuditUnavailable, match="cannot be opened for appending"):
             Audit(FileSink(path))
+
+
+def test_a_weak_key_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AuditUnavailable, match="fewer than 16 bytes"):
+        open_audit(tmp_path / "audit.jsonl", key=b"")
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="this system has no /dev/stdout")
+@pytest.mark.parametrize("into", ["pipe", "file"])
+def test_standard_output_is_a_log(tmp_path: Path, into: str) -> None:
+    code = (
+        "from pathlib import Path; from stoa_runtime.audit import Event, open_audit;"
+        "log = open_audit(Path('/dev/stdout'));"
+        "[log.write(Event('allowed', 'granted', f'{n:032x}', 's')) for n in range(20)]; log.close()"
+    )
+    saved = tmp_path / "saved.jsonl"
+    with saved.open("wb") as file:
+        if into == "file":
+            subprocess.run([sys.executable, "-c", code], stdout=file, check=True, timeout=60)
+        else:
+            file.write(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout)
+    assert numbers(saved) == list(range(20))
+    good(saved)
