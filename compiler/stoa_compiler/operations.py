@@ -1,12 +1,13 @@
 """Operations: from what a contract declares, or takes from its OpenAPI source, to what a tool needs."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 from stoa_compiler import openapi, projections
+from stoa_compiler.checks import schemas
 from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
 from stoa_compiler.graph import OperationNode, Origin
 from stoa_compiler.source import Document, Loc, Span
@@ -152,14 +153,15 @@ class Lowering:
         """The operation with everything that a tool needs; None where a finding says why not."""
         before = self.report.errors
         loc: Loc = ("spec", "operations", name)
-        wire = names.wire_name(self.tenant, self.contract.metadata.name, name)
-        if wire is None:
-            full = f"{self.tenant}_{self.contract.metadata.name}_{name}"
-            self.report.add(WIRE_NAME, self.document.span(loc, "key"), f"`{full}` has {len(full)} characters")
-        taken = self._from_source(loc, operation) if operation.from_ is not None else self._written(loc, operation)
+        written = Written(self.document, self.report)
+        wire = written.wire_name(loc, self.tenant, self.contract.metadata.name)
+        taken = self._from_source(loc, operation) if operation.from_ is not None else written.taken(loc, operation)
         if taken is None or wire is None or self.report.errors > before:
             return None
-        output_schema = self._projected(loc, operation, taken)
+        picks = operation.answer is not None and operation.answer.fields is not None
+        if picks and operation.output is not None and not schemas.is_sound(self.document, (*loc, "output")):
+            return None  # What is wrong with the schema is found where operations are judged by themselves.
+        output_schema = written.projected(loc, operation, taken.output_schema)
         if self.report.errors > before:
             return None
         spec, defaults = self.contract.spec, self.platform.spec.defaults
@@ -196,26 +198,6 @@ class Lowering:
             answers=() if any("output" in e.model_fields_set for e in examples) else taken.answers[:1],
         )
 
-    def _projected(self, loc: Loc, operation: Operation, taken: "_Taken") -> Mapping[str, Any] | None:
-        """The schema of what is passed on: the backend's, or what `answer.fields` leaves of it."""
-        fields = operation.answer.fields if operation.answer else None
-        if fields is None:
-            return taken.output_schema
-        span, at = self.document.span, (*loc, "answer", "fields")
-        if taken.output_schema is None:
-            said = f"`{loc[-1]}` has no output schema to pick members of"
-            self.report.add(UNKNOWN_FIELD, span(at, "key"), said, help="Declare `output`.")
-            return None
-        found = projections.prune(taken.output_schema, fields)
-        if isinstance(found, dict):
-            return found
-        declared = [] if operation.from_ is not None else [Note("the schema", span((*loc, "output"), "key"))]
-        for problem in found:
-            rule = _OF_FIELDS[problem.kind]
-            notes = [] if problem.kind == "covered" else declared
-            self.report.add(rule, span((*at, problem.index)), problem.message, notes, problem.help)
-        return None
-
     def _words(self, operation: Operation, taken: "_Taken") -> tuple[str, str]:
         """Title and description: what the author wrote, else what the source says."""
         title = operation.summary or taken.title
@@ -226,7 +208,93 @@ class Lowering:
             parts.append("Deprecated: use another tool where there is one.")
         return title, "\n\n".join(parts or [title])
 
-    def _written(self, loc: Loc, operation: Operation) -> "_Taken | None":
+    def _from_source(self, loc: Loc, operation: Operation) -> "_Taken | None":
+        """The operation as the contract's OpenAPI source describes it."""
+        span = self.document.span
+        assert operation.from_ is not None
+        Written(self.document, self.report).beside_from(loc, operation.model_fields_set)
+        if self.contract.spec.source is None:
+            self.report.add(NO_SOURCE_DECLARED, span((*loc, "from")), f"`from: {operation.from_}` has no source")
+            return None
+        if self.description is None:
+            return None
+        converted = openapi.convert(self.description, operation.from_, self.contract.spec.source.binary)
+        if isinstance(converted, openapi.Problem):
+            known = list(self.description.operations)
+            if operation.from_ not in known:
+                close = nearest(operation.from_, known)
+                self.report.add(
+                    UNKNOWN_SOURCE_OPERATION,
+                    span((*loc, "from")),
+                    f"`{self.contract.spec.source.file}` has no operation `{operation.from_}`",
+                    help=f"Did you mean `{close}`?" if close else "",
+                )
+            else:
+                self.report.add(
+                    UNSUPPORTED_SOURCE_OPERATION,
+                    span((*loc, "from")),
+                    f"`{operation.from_}`: {converted.message}",
+                    notes=[Note(f"at `{converted.pointer}` of `{self.contract.spec.source.file}`")],
+                )
+            return None
+        return _Taken(
+            request=converted.request,
+            input_schema=converted.input_schema,
+            output_schema=converted.output_schema,
+            media_types=tuple(converted.media_types) or ("application/json",),
+            title=converted.title,
+            description=converted.description,
+            deprecated=converted.deprecated,
+            examples=tuple(_example(e.name, e.input, e.output, e.answered) for e in converted.examples),
+            answers=converted.answers,
+        )
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a contract writes out of one operation, judged by the operation's own text."""
+
+    document: Document
+    report: Report
+
+    def wire_name(self, loc: Loc, tenant: str, contract: str) -> str | None:
+        """The name that MCP clients see; None where it is too long."""
+        wire = names.wire_name(tenant, contract, str(loc[-1]))
+        if wire is None:
+            full = f"{tenant}_{contract}_{loc[-1]}"
+            self.report.add(WIRE_NAME, self.document.span(loc, "key"), f"`{full}` has {len(full)} characters")
+        return wire
+
+    def projected(
+        self, loc: Loc, operation: Operation, output_schema: Mapping[str, Any] | None
+    ) -> Mapping[str, Any] | None:
+        """The schema of what is passed on: the backend's, or what `answer.fields` leaves of it."""
+        fields = operation.answer.fields if operation.answer else None
+        if fields is None:
+            return output_schema
+        span, at = self.document.span, (*loc, "answer", "fields")
+        if output_schema is None:
+            said = f"`{loc[-1]}` has no output schema to pick members of"
+            self.report.add(UNKNOWN_FIELD, span(at, "key"), said, help="Declare `output`.")
+            return None
+        found = projections.prune(output_schema, fields)
+        if isinstance(found, dict):
+            return found
+        declared = [] if operation.from_ is not None else [Note("the schema", span((*loc, "output"), "key"))]
+        for problem in found:
+            rule = _OF_FIELDS[problem.kind]
+            notes = [] if problem.kind == "covered" else declared
+            self.report.add(rule, span((*at, problem.index)), problem.message, notes, problem.help)
+        return None
+
+    def beside_from(self, loc: Loc, given: Collection[str]) -> None:
+        """Reports what the source says, and the contract says too."""
+        for key in ("method", "path", "input", "output", "parameters"):
+            if key in given:
+                at = self.document.span((*loc, key), "key")
+                self.report.add(TAKEN_FROM_SOURCE, at, f"`{key}` stands beside `from`")
+
+    def taken(self, loc: Loc, operation: Operation) -> "_Taken | None":
         """The operation as the contract writes it out."""
         span = self.document.span
         if operation.method is None or operation.path is None:
@@ -235,20 +303,14 @@ class Lowering:
             said = "neither `method` and `path` nor `from`" if both else f"no `{missing}`"
             self.report.add(EITHER_OR, span(loc, "key"), f"the operation `{loc[-1]}` has {said}")
             return None
-        schema = self._closed_root(loc, operation.input)
+        schema = self.arguments(loc, operation.input, list(operation.parameters))
         if schema is None:
             return None
         properties: Mapping[str, Any] = schema.get("properties", {})
         required: list[str] = schema.get("required", [])
-        for argument in operation.parameters:
-            if argument not in properties:
-                self._unknown_argument(argument, span((*loc, "parameters", argument), "key"), properties)
-        for index, argument in enumerate(required):
-            if argument not in properties:
-                self._unknown_argument(argument, span((*loc, "input", "required", index)), properties)
         placements = {a: self._placement(a, operation) for a in properties}
-        self._check_places(loc, operation.method, placements)
-        self._check_path(loc, operation.path, placements, required)
+        self._check_places(loc, operation, placements)
+        self._check_path(loc, operation, placements, required)
         body = [a for a, p in placements.items() if p.in_ == "body"]
         request = bundle.Request(
             method=operation.method,
@@ -267,6 +329,20 @@ class Lowering:
             examples=(),
             answers=(),
         )
+
+    def arguments(self, loc: Loc, declared: Mapping[str, Any] | None, placed: Sequence[str]) -> dict[str, Any] | None:
+        """The input schema with its root closed, and every argument that is named there; None where it has no root."""
+        schema, span = self._closed_root(loc, declared), self.document.span
+        if schema is None:
+            return None
+        properties: Mapping[str, Any] = schema.get("properties", {})
+        for argument in placed:
+            if argument not in properties:
+                self._unknown_argument(argument, span((*loc, "parameters", argument), "key"), properties)
+        for index, argument in enumerate(schema.get("required", [])):
+            if argument not in properties:
+                self._unknown_argument(argument, span((*loc, "input", "required", index)), properties)
+        return schema
 
     def _unknown_argument(self, argument: str, at: Span, properties: Mapping[str, Any]) -> None:
         close = nearest(argument, list(properties))
@@ -295,7 +371,7 @@ class Lowering:
             case _:
                 return bundle.Placement(in_="body", name=name)
 
-    def _check_places(self, loc: Loc, method: str, placements: Mapping[str, bundle.Placement]) -> None:
+    def _check_places(self, loc: Loc, operation: Operation, placements: Mapping[str, bundle.Placement]) -> None:
         """Every place is filled once, and none that frames the message."""
         filled: dict[tuple[str, str], str] = {}
         for argument, placement in placements.items():
@@ -308,24 +384,25 @@ class Lowering:
                 said = f"the header `{name}` is the runtime's own"
             elif kind == "header" and not _HEADER.fullmatch(name):
                 said = f"`{_one_line(name)}` cannot be a header's name"
-            elif kind == "body" and method in _QUERY_METHODS:
-                said = f"`{argument}` goes to the body, but {method} has none"
+            elif kind == "body" and operation.method in _QUERY_METHODS:
+                said = f"`{argument}` goes to the body, but {operation.method} has none"
             if said:
-                self.report.add(PLACE, self._placed_at(loc, argument), said)
+                self.report.add(PLACE, self._placed_at(loc, operation, argument), said)
 
-    def _placed_at(self, loc: Loc, argument: str) -> Span:
+    def _placed_at(self, loc: Loc, operation: Operation, argument: str) -> Span:
         """Where the author placed the argument, or else declared it."""
-        placed = self.contract.spec.operations[str(loc[-1])].parameters.get(argument)
+        placed = operation.parameters.get(argument)
         if placed is not None and placed.name is not None:
             return self.document.span((*loc, "parameters", argument, "name"))
         where = ("parameters", argument) if placed is not None else ("input", "properties", argument)
         return self.document.span((*loc, *where), "key")
 
     def _check_path(
-        self, loc: Loc, path: str, placements: Mapping[str, bundle.Placement], required: Sequence[str]
+        self, loc: Loc, operation: Operation, placements: Mapping[str, bundle.Placement], required: Sequence[str]
     ) -> None:
         """Every `{name}` is filled by one required argument."""
-        span = self.document.span
+        span, path = self.document.span, operation.path
+        assert path is not None
         wanted = _TEMPLATE.findall(path)
         rest = _TEMPLATE.sub("", path)
         if "{" in rest or "}" in rest or len(set(wanted)) != len(wanted) or "" in wanted:
@@ -341,7 +418,7 @@ class Lowering:
         for name, argument in filled.items():
             if name not in wanted:
                 said = f"`{path}` has no `{{{name}}}`"
-                self.report.add(PATH_TEMPLATE, self._placed_at(loc, argument), said)
+                self.report.add(PATH_TEMPLATE, self._placed_at(loc, operation, argument), said)
             elif argument not in required:
                 self.report.add(
                     PATH_TEMPLATE,
@@ -391,49 +468,6 @@ class Lowering:
                 CLOSED_ROOT, span((*at, "required")), said, help="List the arguments that a call must have."
             )
         return None if self.report.errors > before else {**schema, "type": "object", "additionalProperties": False}
-
-    def _from_source(self, loc: Loc, operation: Operation) -> "_Taken | None":
-        """The operation as the contract's OpenAPI source describes it."""
-        span = self.document.span
-        assert operation.from_ is not None
-        for key in ("method", "path", "input", "output", "parameters"):
-            if key in operation.model_fields_set:
-                self.report.add(TAKEN_FROM_SOURCE, span((*loc, key), "key"), f"`{key}` stands beside `from`")
-        if self.contract.spec.source is None:
-            self.report.add(NO_SOURCE_DECLARED, span((*loc, "from")), f"`from: {operation.from_}` has no source")
-            return None
-        if self.description is None:
-            return None
-        converted = openapi.convert(self.description, operation.from_, self.contract.spec.source.binary)
-        if isinstance(converted, openapi.Problem):
-            known = list(self.description.operations)
-            if operation.from_ not in known:
-                close = nearest(operation.from_, known)
-                self.report.add(
-                    UNKNOWN_SOURCE_OPERATION,
-                    span((*loc, "from")),
-                    f"`{self.contract.spec.source.file}` has no operation `{operation.from_}`",
-                    help=f"Did you mean `{close}`?" if close else "",
-                )
-            else:
-                self.report.add(
-                    UNSUPPORTED_SOURCE_OPERATION,
-                    span((*loc, "from")),
-                    f"`{operation.from_}`: {converted.message}",
-                    notes=[Note(f"at `{converted.pointer}` of `{self.contract.spec.source.file}`")],
-                )
-            return None
-        return _Taken(
-            request=converted.request,
-            input_schema=converted.input_schema,
-            output_schema=converted.output_schema,
-            media_types=tuple(converted.media_types) or ("application/json",),
-            title=converted.title,
-            description=converted.description,
-            deprecated=converted.deprecated,
-            examples=tuple(_example(e.name, e.input, e.output, e.answered) for e in converted.examples),
-            answers=converted.answers,
-        )
 
 
 @dataclass(frozen=True)

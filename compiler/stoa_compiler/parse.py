@@ -3,6 +3,8 @@
 YAML 1.2's core schema. The language needs no anchors, aliases, merge keys, tags or several documents, and
 refuses them: each is a way to write something other than what a reviewer reads. A plain document is read by
 `fastread.py`; any other, and every mistake and span, by `reader.py` over libyaml's events.
+
+A document with such a mistake goes on with its doubts (`source.Doubts`), so that one run shows what else is wrong.
 """
 
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ from typing import Any
 from stoa_compiler.diagnostics import Diagnostic, Report, Rule
 from stoa_compiler.fastread import fast_read
 from stoa_compiler.load import Placed
-from stoa_compiler.source import Document, SourceFile, SpanTree
+from stoa_compiler.source import Document, Doubts, SourceFile, SpanTree
 
 MAX_DEPTH = 64
 MAX_NODES = 100_000
@@ -114,8 +116,9 @@ RULES = (
 
 
 def parse(placed: Sequence[Placed], report: Report, jobs: int = 1) -> list[tuple[Placed, Document]]:
-    """The documents that are well-formed; the others are reported. `jobs` processes share the work."""
+    """The documents that can be understood; every mistake is reported. `jobs` processes share the work."""
     values: list[Any] = [fast_read(place.file.content) for place in placed]
+    doubts: dict[int, Doubts | None] = {}
     odd = [index for index, value in enumerate(values) if value is None]
     files = [placed[index].file for index in odd]
     if jobs > 1 and len(files) >= MIN_FILES_TO_SHARE:
@@ -125,32 +128,41 @@ def parse(placed: Sequence[Placed], report: Report, jobs: int = 1) -> list[tuple
             read = pool.map(_read, files, chunksize=max(1, len(files) // (jobs * 8)))
     else:
         read = [_read(file) for file in files]
-    for index, (data, found) in zip(odd, read, strict=True):
+    for index, (data, doubted, found) in zip(odd, read, strict=True):
         report.found.extend(found)
-        values[index] = data
+        values[index], doubts[index] = data, doubted
     return [
-        (place, Document(place.file, value, _Spans(place.file)))
-        for place, value in zip(placed, values, strict=True)
+        (place, Document(place.file, value, _Spans(place.file), doubts.get(index)))
+        for index, (place, value) in enumerate(zip(placed, values, strict=True))
         if value is not None
     ]
 
 
 def parse_file(file: SourceFile, report: Report) -> Document | None:
     """The file's document, or None with at least one finding. Any bytes at all are taken."""
-    data = fast_read(file.content)
+    document = understand(file, report)
+    return None if document is None or document.doubts is not None else document
+
+
+def understand(file: SourceFile, report: Report) -> Document | None:
+    """The file's document as far as it can be understood: with findings, it has doubts, and may be None."""
+    data, doubts = fast_read(file.content), None
     if data is None:
-        data, found = _read(file)
+        data, doubts, found = _read(file)
         report.found.extend(found)
-    return None if data is None else Document(file, data, _Spans(file))
+    return None if data is None else Document(file, data, _Spans(file), doubts)
 
 
-def _read(file: SourceFile) -> tuple[Any, list[Diagnostic]]:
-    """The file's plain values, or None, and what was found: all that a worker has to send back."""
-    from stoa_compiler.reader import compose
+def _read(file: SourceFile) -> tuple[Any, Doubts | None, list[Diagnostic]]:
+    """The file's plain values, or None, where they are not clear, and what was found: all that a worker sends back."""
+    from stoa_compiler.reader import compose, doubts_of
 
     report = Report()
     root = compose(file, report)
-    return (None if root is None or report.errors else root.data), report.found
+    if root is None or not report.errors:
+        return (None if root is None else root.data), None, report.found
+    doubts = doubts_of(root)
+    return (None if () in doubts.values else root.data), doubts, report.found
 
 
 @dataclass

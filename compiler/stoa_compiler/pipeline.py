@@ -16,6 +16,7 @@ from stoa_compiler.load import Source, load
 from stoa_compiler.parse import parse
 from stoa_compiler.target import Artifact, Target
 from stoa_compiler.targets import TARGETS
+from stoa_compiler.unlinked import judge_unlinked
 from stoa_compiler.validate import validate
 from stoa_schemas import bundle
 
@@ -51,6 +52,7 @@ def judge(source: Source, report: Report, jobs: int = 1) -> Checked:
     graph = link(source, models, report)
     if graph is not None:
         check(graph, report)
+    judge_unlinked(documents, graph, report)
     return Checked(source, graph)
 
 

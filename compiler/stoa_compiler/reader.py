@@ -40,7 +40,7 @@ from stoa_compiler.parse import (
     TAG,
     TOO_DEEP,
 )
-from stoa_compiler.source import SourceFile, Span, SpanTree
+from stoa_compiler.source import Doubts, Loc, SourceFile, Span, SpanTree
 
 # YAML 1.2.2, 10.3.2: the core schema's plain scalars.
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
@@ -52,6 +52,13 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _NUMERIC_START = frozenset("0123456789+-.")
 _WHOLE = range(-(2**63), 2**64)
 
+_STRING = "tag:yaml.org,2002:str"
+_OWN_TAGS: dict[type[Event], str] = {
+    ScalarEvent: _STRING,
+    SequenceStartEvent: "tag:yaml.org,2002:seq",
+    MappingStartEvent: "tag:yaml.org,2002:map",
+}
+"""Tags that say what the value is anyway."""
 _RAW_TAG = re.compile(r"![^\s,\[\]{}]*")
 _VISIBLE_ASCII = bytes(range(0x20, 0x7F)) + b"\n\t"
 
@@ -70,6 +77,27 @@ def spans(file: SourceFile) -> SpanTree:
     root = compose(file, Report())
     assert root is not None
     return _tree(file, None, root)
+
+
+def doubts_of(root: "_Node") -> Doubts:
+    """Where the document does not tell what is meant."""
+    values: set[Loc] = set()
+    mappings: set[Loc] = set()
+    stack: list[tuple[Loc, _Node]] = [((), root)]
+    while stack:
+        loc, node = stack.pop()
+        if not node.clear:
+            values.add(loc)
+            if loc and loc[-1] == "type":
+                values.add(loc[:-1])  # What else a union may hold follows from its `type`.
+            continue
+        if not node.whole:
+            mappings.add(loc)
+        named = isinstance(node.data, dict)
+        for step, (_, _, child) in (node.children or {}).items():
+            if not named or isinstance(step, str):
+                stack.append(((*loc, step), child))
+    return Doubts(frozenset(values), frozenset(mappings))
 
 
 def _tree(file: SourceFile, key: Span | None, node: "_Node") -> SpanTree:
@@ -104,7 +132,11 @@ class _Node:
     start: Any
     end: Any
     children: dict[str | int, tuple[Any, Any, "_Node"]] | None = None
-    """By key or index: the key's marks, and the child. None for a scalar."""
+    """By key or index: the key's marks, and the child. None for a scalar. A key that is not clear is a number."""
+    clear: bool = True
+    """Whether it says what is meant."""
+    whole: bool = True
+    """Whether every key of the mapping is clear."""
 
 
 def _span(file: SourceFile, start: Any, end: Any) -> Span:
@@ -116,6 +148,17 @@ def _span(file: SourceFile, start: Any, end: Any) -> Span:
             end_line -= 1
         end_column = len(file.lines[end_line].rstrip())
     return Span(file.shown, start.line + 1, start.column + 1, end_line + 1, end_column + 1)
+
+
+def _doubt_identity(root: _Node | None) -> None:
+    """Which of several documents the file is for is not clear."""
+    if root is None:
+        return
+    children = root.children or {}
+    metadata = children["metadata"][2].children or {} if "metadata" in children else {}
+    for entries, key in ((children, "apiVersion"), (children, "kind"), (metadata, "name"), (metadata, "tenant")):
+        if key in entries:
+            entries[key][2].clear = False
 
 
 class _TooMuch(Exception):
@@ -133,6 +176,8 @@ class _Reader:
     parser: Any = field(default=None)
     anchors: dict[str, tuple[Span, list[int]]] = field(default_factory=dict)
     """Where each anchor stands, and the lines that repeat it."""
+    unseen: bool = False
+    """Whether the file holds characters that cannot be seen."""
     long_quote: _Node | None = None
     """The last text in quotes that goes over several lines: perhaps its own quote is missing."""
 
@@ -148,7 +193,7 @@ class _Reader:
             return None
         if root.data is None and not self.report.errors:
             self.report.add(EMPTY, self.file.span(), f"`{self.file.path}` holds no document")
-        return root
+        return None if root.data is None else root
 
     def _root(self) -> _Node | None:
         self.parser = CParser(self.text)
@@ -166,7 +211,8 @@ class _Reader:
                         self._refuse(SYNTAX, event, said, "Remove the directive.")
                     if documents == 2:
                         self._refuse(SEVERAL_DOCUMENTS, event, "a second document begins here")
-                        return None
+                        _doubt_identity(root)
+                        return root
                 elif isinstance(event, (ScalarEvent, SequenceStartEvent, MappingStartEvent, AliasEvent)):
                     root = self._node(event)
         except yaml.MarkedYAMLError as error:
@@ -195,15 +241,16 @@ class _Reader:
                     node.end = event.end_mark  # A bracket. A block has none and ends with its last part.
             else:
                 self._count(event, len(stack))
-                self._check_properties(event)
+                clear = self._check_properties(event)
                 if isinstance(event, MappingStartEvent):
-                    stack.append(_Node({}, event.start_mark, event.end_mark, {}))
+                    stack.append(_Node({}, event.start_mark, event.end_mark, {}, clear))
                     keys.append((None, None, None))
                 elif isinstance(event, SequenceStartEvent):
-                    stack.append(_Node([], event.start_mark, event.end_mark, {}))
+                    stack.append(_Node([], event.start_mark, event.end_mark, {}, clear))
                     keys.append((None, None, None))
                 else:
                     node = self._scalar(event)
+                    node.clear = node.clear and clear
             if node is not None:
                 if not stack:
                     return node
@@ -225,10 +272,12 @@ class _Reader:
             if not isinstance(key, str):
                 if not isinstance(event, AliasEvent):
                     self._refuse_key(node)
-                key = f"\x00{len(children)}"
+                key = None
             elif key == "<<" and not getattr(event, "style", None):
                 self._refuse(ANCHOR, event, "the merge key `<<` is not taken", "Write the merged keys out here.")
+                key = None
             elif key in children:
+                children[key][2].clear = False
                 first = _span(self.file, *children[key][:2])
                 self.report.add(
                     DUPLICATE_KEY,
@@ -237,12 +286,15 @@ class _Reader:
                     + (f", in lines {first.line} and {node.start.line + 1}" if first.line <= node.start.line else ""),
                     notes=[Note(f"`{key}` is declared here first", first)],
                 )
+            if key is None or not node.clear:
+                key, parent.whole = len(children), False
             keys[-1] = (key, node.start, node.end)
             return
         keys[-1] = (None, None, None)
         assert waiting is not None
         children.setdefault(waiting, (start, end, node))
-        parent.data.setdefault(waiting, node.data)
+        if isinstance(waiting, str):
+            parent.data.setdefault(waiting, node.data)
 
     def _refuse_key(self, node: _Node) -> None:
         shown = self.text[node.start.index : node.end.index].split("\n")[0].strip()[:40]
@@ -260,15 +312,24 @@ class _Reader:
             return _Node(None, event.start_mark, event.end_mark)
         assert isinstance(event, ScalarEvent)
         text: str = event.value
-        if not event.style:
-            return _Node(self._plain(text, event), event.start_mark, event.end_mark)
+        before = len(self.report.found)
+        node = _Node(None, event.start_mark, event.end_mark)
+        if event.style or event.tag == _STRING:
+            node.data = self._quoted(text, event)
+        else:
+            node.data = self._plain(text, event)
+        unseen = self.unseen and hidden_character(self._raw(event).replace("\r\n", "\n"))
+        node.clear = not unseen and len(self.report.found) == before
+        return node
+
+    def _quoted(self, text: str, event: ScalarEvent) -> str:
         self._check_text(text, event)
-        if event.style in "'\"" and "\n" in self._raw(event):
+        if event.style and event.style in "'\"" and "\n" in self._raw(event):
             self.long_quote = _Node(text, event.start_mark, event.end_mark)
         hidden = hidden_character(text) if event.style == '"' else None
         if hidden and not hidden_character(self._raw(event).replace("\r\n", "\n")):
             self._refuse(HIDDEN_CHARACTER, event, f"the text escapes {_unseen(hidden[0])}")
-        return _Node(text, event.start_mark, event.end_mark)
+        return text
 
     def _raw(self, event: Event) -> str:
         """The event as it is written."""
@@ -323,6 +384,7 @@ class _Reader:
             self.report.add(ENCODING, self._at(found.start(), 1), f"the file holds {said}", help=advice)
             return False
         for found in islice(HIDDEN.finditer(self.text.replace("\r\n", "\n\n")), MAX_FINDINGS):
+            self.unseen = True
             at = self._at(found.start(), len(found[0]))
             advice = "" if len(found[0]) == 1 else "Delete them."
             fix = fixes.deleted(at, "the character" if len(found[0]) == 1 else "the characters")
@@ -335,15 +397,18 @@ class _Reader:
         line += self.text.count("\n", before, index)
         return self.file.span(line, index - self.text.rfind("\n", 0, index), length)
 
-    def _check_properties(self, event: Event) -> None:
-        """Anchors, aliases and tags. An alias is its anchor's matter: the author sees the cause once."""
+    def _check_properties(self, event: Event) -> bool:
+        """Whether anchors, aliases and tags leave it clear what is meant; each is reported.
+
+        An alias is its anchor's matter: the author sees the cause once.
+        """
         mark: Any = event.start_mark
         if isinstance(event, AliasEvent):
             if event.anchor in self.anchors:
                 self.anchors[event.anchor][1].append(mark.line + 1)
             else:
                 self._refuse(ANCHOR, event, f"the alias `*{event.anchor}` has no anchor")
-            return
+            return False
         anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
         if anchor:
             at = self.text.find(f"&{anchor}", mark.index)
@@ -353,6 +418,7 @@ class _Reader:
             assert written is not None
             at, shown = written.start(), written[0]
             self.report.add(TAG, self._at(at, len(shown), mark), f"the tag `{shown[:60]}` is not taken")
+        return tag is None or tag == _OWN_TAGS.get(type(event))
 
     def _report_anchors(self) -> None:
         for name, (span, lines) in self.anchors.items():

@@ -56,6 +56,24 @@ class SpanTree:
 
 
 @dataclass(frozen=True)
+class Doubts:
+    """Where a document with mistakes of YAML does not tell what is meant: nothing more is said of these places."""
+
+    values: frozenset[Loc]
+    """Values that are not clear: of a key that stands twice, of an alias, behind a tag."""
+    mappings: frozenset[Loc]
+    """Mappings that have an entry whose key is not clear: it may be any key that is not there."""
+
+    def hide(self, loc: Loc) -> bool:
+        """Whether `loc` lies at or below a value that is not clear."""
+        return any(loc[:length] in self.values for length in range(1, len(loc) + 1))
+
+    def touch(self, loc: Loc) -> bool:
+        """Whether anything at, above or below `loc` is not clear."""
+        return self.hide(loc) or any(d[: len(loc)] == loc for d in (*self.values, *self.mappings))
+
+
+@dataclass(frozen=True)
 class Document:
     """A parsed file: plain values, and a span for every key and value."""
 
@@ -64,6 +82,8 @@ class Document:
     """Mappings, sequences, strings, numbers, booleans, null."""
     spans: Callable[[], SpanTree]
     """The tree of spans, made when it is first asked for: a document without mistakes never needs it."""
+    doubts: Doubts | None = None
+    """None where the YAML is without mistakes; with any, the document is looked at and never compiled."""
 
     def find(self, loc: Loc, words: str, after: str = "") -> Span:
         """The span of `words` where they first follow `after` in the text at `loc`; else the whole text's."""

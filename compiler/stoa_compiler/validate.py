@@ -117,8 +117,8 @@ def validate(parsed: Iterable[tuple[Placed, Document]], report: Report) -> list[
 
 
 def validate_document(place: Placed, document: Document, report: Report) -> AnyDocument | None:
-    """The typed document, or None with at least one finding."""
-    before = report.errors
+    """The typed document, or None where there is a finding in it or was one while it was parsed."""
+    before, doubts = report.errors, document.doubts
     if not isinstance(document.data, dict):
         report.add(
             WRONG_TYPE,
@@ -130,11 +130,12 @@ def validate_document(place: Placed, document: Document, report: Report) -> AnyD
     if not _check_header(place, document, report):
         return None
     for loc, text in _texts(document.data, ()):
+        if doubts is not None and doubts.hide(loc):
+            continue
         if text is None:
             fix = None if _is_required(place, document, loc) else fixes.without_null(document, loc)
             report.add(NULL, document.span(loc, "key"), f"`{_key(loc)}` has no value", fix=fix)
-        elif any(p in text for p in _PLACEHOLDERS):
-            found = next(p for p in _PLACEHOLDERS if p in text)
+        elif (found := placeholder_in(text)) is not None:
             at = document.find(loc, found)
             report.add(PLACEHOLDER, at, f"`{_key(loc)}` holds the placeholder syntax `{found}`")
     value: AnyDocument | None = None
@@ -145,7 +146,12 @@ def validate_document(place: Placed, document: Document, report: Report) -> AnyD
         exact |= {("metadata", "name"): place.name, ("metadata", "tenant"): place.tenant or ""}
         _Described(document, _schema(place.kind), exact, report).explain_all(error.errors(include_url=False))
     _check_identity(place, document, report)
-    return value if report.errors == before else None
+    return value if report.errors == before and doubts is None else None
+
+
+def placeholder_in(text: str) -> str | None:
+    """The placeholder syntax that `text` holds."""
+    return next((p for p in _PLACEHOLDERS if p in text), None)
 
 
 def _check_header(place: Placed, document: Document, report: Report) -> bool:
@@ -156,6 +162,8 @@ def _check_header(place: Placed, document: Document, report: Report) -> bool:
         if found is None or found == wanted:
             continue
         fine = False
+        if document.doubts is not None and document.doubts.hide((key,)):
+            continue
         said = f"`{found}`" if isinstance(found, str) else _type_name(found)
         close = key == "kind" and isinstance(found, str) and found in KINDS
         report.add(
@@ -176,6 +184,8 @@ def _check_identity(place: Placed, document: Document, report: Report) -> None:
         if key == "name" and place.kind == "Platform":
             continue
         if key == "tenant" and place.kind in ("Platform", "Tenant"):
+            continue
+        if document.doubts is not None and document.doubts.hide(("metadata", key)):
             continue
         found = metadata.get(key)
         if isinstance(found, str) and names.is_id(found) and found != wanted:
@@ -267,6 +277,7 @@ class _Described:
 
     def explain_all(self, errors: Sequence[ErrorDetails]) -> None:
         """Adds the findings. A required key that is only misspelt is not reported as missing too."""
+        errors = [e for e in errors if not self._doubted(e)]
         missing = {self._real(e["loc"])[0] for e in errors if e["type"] == "missing"}
         misspelt: set[Loc] = set()
         for error in errors:
@@ -278,6 +289,16 @@ class _Described:
         for error in errors:
             if error["type"] != "missing" or self._real(error["loc"])[0] not in misspelt:
                 self.explain(error)
+
+    def _doubted(self, error: ErrorDetails) -> bool:
+        """Whether the error only follows from what the YAML does not tell."""
+        doubts = self.document.doubts
+        if doubts is None:
+            return False
+        loc, _ = self._real(error["loc"])
+        if error["type"] == "missing" and loc[:-1] in doubts.mappings:
+            return True
+        return doubts.hide(loc) or (error["type"].endswith("too_short") and loc in doubts.mappings)
 
     def explain(self, error: ErrorDetails) -> None:
         """Adds the finding for one error."""

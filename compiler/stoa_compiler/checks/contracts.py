@@ -1,12 +1,13 @@
 """Rules on contracts and operations: what the classification demands, side effects, limits, routes."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from stoa_compiler.diagnostics import Note, Report, Rule
 from stoa_compiler.graph import ContractNode, Graph, OperationNode, TenantNode
-from stoa_compiler.source import Span
+from stoa_compiler.source import Document, Loc, Span
 from stoa_schemas.base import calls_per_second
+from stoa_schemas.documents.access import SideEffects
 from stoa_schemas.documents.platform import Classification, Policy
 
 DEMANDED = Rule(
@@ -83,7 +84,9 @@ def check(graph: Graph, report: Report) -> None:
             _environments(graph, tenant, contract, report)
             _routes(contract, report)
             for operation in contract.operations:
-                _side_effects(operation, report)
+                document, loc, declared = operation.origin.document, operation.origin.loc, operation.declared
+                check_side_effects(document, loc, declared.side_effects, operation.request.method, report)
+                check_protocols(document, loc, declared.protocols, report)
                 if demanded is not None:
                     _limits(graph, contract, operation, demanded, report)
 
@@ -136,21 +139,25 @@ def _demands(graph: Graph, contract: ContractNode, demanded: Classification, rep
                     )
 
 
-def _side_effects(operation: OperationNode, report: Report) -> None:
-    declared, method = operation.declared.side_effects, operation.request.method
-    document, loc = operation.origin.document, operation.origin.loc
+def check_side_effects(document: Document, loc: Loc, declared: SideEffects, method: str, report: Report) -> None:
+    """Adds where the side effects of the operation at `loc` are not those of its method."""
+    name = loc[-1]
 
     def at() -> Span:
         return document.span((*loc, "sideEffects"))
 
     if method in ("GET", "HEAD", "OPTIONS") and declared in ("write", "destructive"):
-        report.add(SIDE_EFFECTS, at(), f"`{operation.name}` is `{declared}`, but {method} is a safe method")
+        report.add(SIDE_EFFECTS, at(), f"`{name}` is `{declared}`, but {method} is a safe method")
     elif method == "DELETE" and declared != "destructive":
-        report.add(SIDE_EFFECTS, at(), f"`{operation.name}` is `{declared}`, but DELETE destroys")
+        report.add(SIDE_EFFECTS, at(), f"`{name}` is `{declared}`, but DELETE destroys")
     elif method in ("PUT", "PATCH") and declared in ("none", "read"):
-        report.add(SIDE_EFFECTS, at(), f"`{operation.name}` is `{declared}`, but {method} changes its target")
-    if not operation.declared.protocols:
-        report.add(EMPTY_PROTOCOLS, document.span((*loc, "protocols")), f"`{operation.name}` is exposed nowhere")
+        report.add(SIDE_EFFECTS, at(), f"`{name}` is `{declared}`, but {method} changes its target")
+
+
+def check_protocols(document: Document, loc: Loc, protocols: Sequence[str], report: Report) -> None:
+    """Adds where the operation at `loc` is exposed nowhere."""
+    if not protocols:
+        report.add(EMPTY_PROTOCOLS, document.span((*loc, "protocols")), f"`{loc[-1]}` is exposed nowhere")
 
 
 def _limits(

@@ -1,6 +1,7 @@
 """Rules on schemas and examples: JSON Schema 2020-12 that is bounded, local and true of its examples."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -9,8 +10,9 @@ import jsonschema_rs
 from stoa_compiler import fixes
 from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
 from stoa_compiler.graph import Graph, OperationNode
-from stoa_compiler.source import Loc, Part
+from stoa_compiler.source import Document, Loc, Part
 from stoa_schemas import projection
+from stoa_schemas.documents.contract import Example
 
 NOT_A_SCHEMA = Rule(
     code="STOA441",
@@ -102,48 +104,76 @@ def check(graph: Graph, report: Report) -> None:
 
 
 def _operation(operation: OperationNode, report: Report) -> None:
-    before = report.errors
+    document, loc = operation.origin.document, operation.origin.loc
+    sound = set()
     for key, schema in (("input", operation.declared.input), ("output", operation.declared.output)):
+        before = report.errors
         if schema is not None:
-            _schema(operation, (*operation.origin.loc, key), schema, report)
-    if report.errors == before:
-        _examples(operation, report)
+            check_schema(document, (*loc, key), schema, report)
+        if report.errors == before:
+            sound.add(key)
+    if sound:
+        _examples(operation, report, sound)
 
 
-def _schema(operation: OperationNode, loc: Loc, schema: Mapping[str, Any], report: Report) -> None:
-    span, before = operation.origin.document.span, report.errors
+def is_sound(document: Document, loc: Loc) -> bool:
+    """Whether what stands at `loc` is a schema that can be enforced."""
+    node: Any = document.data
+    for step in loc:
+        node = node[step]
+    report = Report()
+    check_schema(document, loc, node, report)
+    return not report.errors
+
+
+def check_schema(document: Document, loc: Loc, schema: Mapping[str, Any], report: Report) -> None:
+    """Adds every mistake of the author's own schema at `loc`."""
+    mine = Report()
+    if _check_parts(document, loc, schema, mine) and not mine.errors:
+        try:
+            jsonschema_rs.Draft202012Validator(dict(schema))
+        except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+            said = f"the schema cannot be used: {_short(str(error))}"
+            mine.add(NOT_A_SCHEMA, document.span(loc, "key"), said)
+    report.found.extend(mine.found)
+
+
+def _check_parts(document: Document, loc: Loc, schema: Mapping[str, Any], report: Report) -> bool:
+    """Adds the mistakes of each subschema; whether there is anything left to look at."""
+    span = document.span
+    strange: set[Loc] = set()
     for nodes, (at, node) in enumerate(_nodes(schema, loc), start=1):
         if len(at) - len(loc) > MAX_SCHEMA_DEPTH * 2 or nodes > MAX_SCHEMA_NODES:
-            said = f"`{loc[-1]}` of `{operation.name}` is too large or too deep"
+            said = f"`{loc[-1]}` of `{loc[-2]}` is too large or too deep"
             report.add(UNBOUNDED_SCHEMA, span(loc, "key"), said)
-            return
-        _keywords(operation, at, node, schema, report)
-    if report.errors > before:
-        return
+            return False
+        strange |= {(*at, keyword) for keyword in _keywords(document, at, node, schema, report)}
+    if schema.get("$schema", _DIALECT) != _DIALECT:
+        return False  # Another draft has other keywords.
     for error in _META.iter_errors(dict(schema)):
-        path = tuple(error.instance_path)
-        name = (*loc, *path)[-1]
+        at = (*loc, *error.instance_path)
+        where, name = span(at), at[-1]
+        if any(at[:length] in strange for length in range(len(loc), len(at) + 1)):
+            continue
+        if any(d.span == where for d in report.found):
+            continue
         said, advice = f"`{name}` is not valid here: {_short(error.message)}", ""
         if name == "type" and isinstance(error.instance, str):
             close = nearest(error.instance, _TYPES)
             said = f"`{error.instance[:80]}` is no type of JSON Schema"
             advice = f"Did you mean `{close}`?" if close else f"Write {listed(_TYPES)}."
-        report.add(NOT_A_SCHEMA, span((*loc, *path)), said, help=advice)
-        return
+        report.add(NOT_A_SCHEMA, where, said, help=advice)
     known: dict[int, int | None] = {}
     for at, node in _nodes(schema, loc):
         branches = _branches(node, schema, known, 0)
         if branches is None:
             report.add(NOT_A_SCHEMA, span((*at, "$ref")), "the reference leads back to itself, and checks nothing")
-            return
+            return False
         if branches > MAX_BRANCHES:
             said = f"one value is checked against more than {MAX_BRANCHES:,} subschemas here"
             report.add(UNBOUNDED_SCHEMA, span(at, "key"), said, help="Let fewer definitions refer to each other.")
-            return
-    try:
-        jsonschema_rs.Draft202012Validator(dict(schema))
-    except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
-        report.add(NOT_A_SCHEMA, span(loc, "key"), f"the schema cannot be used: {_short(str(error))}")
+            return False
+    return True
 
 
 _OTHER_NAMES = frozenset({"$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$vocabulary"})
@@ -151,19 +181,20 @@ _OTHER_NAMES = frozenset({"$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$v
 
 
 def _keywords(
-    operation: OperationNode, at: Loc, node: Mapping[str, Any], schema: Mapping[str, Any], report: Report
-) -> None:
-    """Adds what one subschema says that cannot be enforced."""
-    span = operation.origin.document.span
+    document: Document, at: Loc, node: Mapping[str, Any], schema: Mapping[str, Any], report: Report
+) -> list[str]:
+    """Adds what one subschema says that cannot be enforced; gives what is no keyword."""
+    span, strange = document.span, []
     for keyword in node:
         if keyword in _KEYWORDS or keyword.startswith("x-"):
             continue
+        strange.append(keyword)
         usable = sorted(_KEYWORDS - _OTHER_NAMES - node.keys())
         close = nearest(keyword, usable)
         advice = _ELSEWHERE.get(keyword) or (f"Did you mean `{close}`?" if close else "")
         said = f"`{keyword}` is not a keyword of JSON Schema"
         known = [] if keyword in _ELSEWHERE else usable
-        fix = fixes.meant(operation.origin.document, (*at, keyword), known, in_key=True)
+        fix = fixes.meant(document, (*at, keyword), known, in_key=True)
         report.add(UNKNOWN_KEYWORD, span((*at, keyword), "key"), said, help=advice, fix=fix)
     for keyword in ("$ref", "$dynamicRef"):
         reference = node.get(keyword)
@@ -185,6 +216,7 @@ def _keywords(
         problem = pattern_problem(pattern) if isinstance(pattern, str) else ""
         if problem:
             report.add(PATTERN, span(where, part), f"`{str(pattern)[:80]}` {problem}")
+    return strange
 
 
 _META = jsonschema_rs.Draft202012Validator({"$ref": _DIALECT})
@@ -204,9 +236,9 @@ def _branches(node: Any, root: Mapping[str, Any], known: dict[int, int | None], 
         return MAX_BRANCHES + 1
     known[id(node)] = None
     here: list[Any] = [node[k] for k in ("not", "if", "then", "else") if k in node]
-    here += [s for k in ("allOf", "anyOf", "oneOf") for s in node.get(k, ())]
-    here += node.get("dependentSchemas", {}).values()
-    here += [_target(root, node["$ref"])] if "$ref" in node else []
+    here += [s for k in ("allOf", "anyOf", "oneOf") if isinstance(node.get(k), list) for s in node[k]]
+    here += node["dependentSchemas"].values() if isinstance(node.get("dependentSchemas"), Mapping) else ()
+    here += [_target(root, node["$ref"])] if isinstance(node.get("$ref"), str) else []
     total = 1
     for sub in here:
         found = _branches(sub, root, known, depth + 1)
@@ -274,61 +306,82 @@ def _target(schema: Mapping[str, Any], reference: str) -> Any:
     return None if by_name or not isinstance(node, (Mapping, bool)) else node
 
 
-def _examples(operation: OperationNode, report: Report) -> None:
-    document, loc = operation.origin.document, operation.origin.loc
+def _examples(operation: OperationNode, report: Report, sound: Collection[str] = ("input", "output")) -> None:
     if not operation.declared.examples:
         return
-    options = jsonschema_rs.RegexOptions()
-    takes = jsonschema_rs.Draft202012Validator(dict(operation.input_schema), pattern_options=options)
-    gives, passes = (
-        jsonschema_rs.Draft202012Validator(dict(schema), pattern_options=options) if schema is not None else None
-        for schema in (operation.backend_schema, operation.output_schema)
-    )
-    for index, example in enumerate(operation.declared.examples):
-        at: Loc = (*loc, "examples", index)
-        _fits(takes, example.input, operation, (*at, "input"), "input", report)
-        has_output = "output" in example.model_fields_set
-        if gives is not None and has_output:
-            before = report.errors
-            _fits(gives, example.output, operation, (*at, "output"), "output", report)
-            if passes is not None and operation.answer.fields and report.errors == before:
-                projected = projection.project(example.output, projection.tree(operation.answer.fields))
-                _fits(passes, projected, operation, (*at, "output"), "output", report)
-        elif has_output and gives is None:
-            report.add(
-                EXAMPLE_OUTPUT,
-                document.span((*at, "output"), "key"),
-                f"`{operation.name}` has no output schema, but the example has an output",
-            )
-        elif gives is not None:
-            report.add(EXAMPLE_OUTPUT, document.span(at), f"the example of `{operation.name}` has no output")
+    Shown(
+        document=operation.origin.document,
+        loc=operation.origin.loc,
+        input=operation.input_schema if "input" in sound else None,
+        output=operation.backend_schema,
+        judges_output="output" in sound,
+        passed=operation.output_schema,
+        fields=operation.answer.fields or (),
+        written=operation.declared.from_ is None,
+    ).check(enumerate(operation.declared.examples), report)
 
 
-def _fits(
-    validator: jsonschema_rs.Draft202012Validator,
-    value: Any,
-    operation: OperationNode,
-    loc: Loc,
-    key: str,
-    report: Report,
-) -> None:
-    document = operation.origin.document
-    for error in validator.iter_errors(value):
-        path: Loc = tuple(error.instance_path)
-        within = f" at `{''.join(f'/{p}' for p in path)}`" if path else ""
-        taken = operation.declared.from_ is not None
-        notes = [] if taken else [Note("the schema", document.span((*operation.origin.loc, key), "key"))]
-        where, details = document.span((*loc, *path)), error.kind.as_dict()
-        match error.kind.name:
-            case "additionalProperties":
-                unexpected = [str(n) for n in details["unexpected"]]
-                where = document.span((*loc, *path, unexpected[0]), "key")
-                said = f"the schema does not name {listed(unexpected)}{within}"
-            case "required":
-                said = f"the example has no `{str(details['property'])[:80]}`{within}"
-            case _:
-                said = f"the example does not fit{within}: {_short(error.message)}"
-        report.add(EXAMPLE, where, said, notes)
+@dataclass(frozen=True)
+class Shown:
+    """What one operation's examples must fit."""
+
+    document: Document
+    loc: Loc
+    input: Mapping[str, Any] | None
+    """None where nothing can be said of arguments."""
+    output: Mapping[str, Any] | None
+    """Of the backend's answer; None where none is declared."""
+    judges_output: bool
+    """False where nothing can be said of answers."""
+    passed: Mapping[str, Any] | None = None
+    """Of what `fields` leave of the answer."""
+    fields: Sequence[str] = ()
+    written: bool = True
+    """Whether the schemas stand in the contract."""
+
+    def check(self, examples: Iterable[tuple[int, Example]], report: Report) -> None:
+        """Adds what does not fit, by the examples' indexes."""
+        options, name, span = jsonschema_rs.RegexOptions(), self.loc[-1], self.document.span
+        takes, gives, passes = (
+            None if schema is None else jsonschema_rs.Draft202012Validator(dict(schema), pattern_options=options)
+            for schema in (self.input, self.output if self.judges_output else None, self.passed)
+        )
+        for index, example in examples:
+            at: Loc = (*self.loc, "examples", index)
+            has_output = "output" in example.model_fields_set
+            if takes is not None:
+                self._fits(takes, example.input, (*at, "input"), report)
+            if not self.judges_output:
+                continue
+            if gives is not None and has_output:
+                before = len(report.found)
+                self._fits(gives, example.output, (*at, "output"), report)
+                if passes is not None and self.fields and len(report.found) == before:
+                    projected = projection.project(example.output, projection.tree(self.fields))
+                    self._fits(passes, projected, (*at, "output"), report)
+            elif has_output:
+                said = f"`{name}` has no output schema, but the example has an output"
+                report.add(EXAMPLE_OUTPUT, span((*at, "output"), "key"), said)
+            elif gives is not None:
+                report.add(EXAMPLE_OUTPUT, span(at), f"the example of `{name}` has no output")
+
+    def _fits(self, validator: jsonschema_rs.Draft202012Validator, value: Any, loc: Loc, report: Report) -> None:
+        span = self.document.span
+        for error in validator.iter_errors(value):
+            path: Loc = tuple(error.instance_path)
+            within = f" at `{''.join(f'/{p}' for p in path)}`" if path else ""
+            notes = [Note("the schema", span((*self.loc, loc[-1]), "key"))] if self.written else []
+            where, details = span((*loc, *path)), error.kind.as_dict()
+            match error.kind.name:
+                case "additionalProperties":
+                    unexpected = [str(n) for n in details["unexpected"]]
+                    where = span((*loc, *path, unexpected[0]), "key")
+                    said = f"the schema does not name {listed(unexpected)}{within}"
+                case "required":
+                    said = f"the example has no `{str(details['property'])[:80]}`{within}"
+                case _:
+                    said = f"the example does not fit{within}: {_short(error.message)}"
+            report.add(EXAMPLE, where, said, notes)
 
 
 def _short(message: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from stoa_compiler.diagnostics import Note, Report, Rule
-from stoa_compiler.graph import Graph, Origin
+from stoa_compiler.graph import Graph
 from stoa_compiler.literals import kind_of_secret
 from stoa_compiler.source import Document, Loc
 
@@ -26,7 +26,7 @@ RULES = (FOREIGN_SECRET, LITERAL_SECRET)
 
 def check(graph: Graph, report: Report) -> None:
     """Adds secrets that are written out, and references to another's."""
-    _literals(graph.origin, report)
+    check_literals(graph.origin.document, report)
     for tenant in graph.tenants:
         origins = [tenant.origin]
         for contract in tenant.contracts:
@@ -50,15 +50,15 @@ def check(graph: Graph, report: Report) -> None:
         origins.extend(c.origin for c in tenant.consumers)
         origins.extend(p.origin for p in tenant.plans)
         for origin in origins:
-            _literals(origin, report)
+            check_literals(origin.document, report)
 
 
-def _literals(origin: Origin, report: Report) -> None:
-    """Names the kind of secret and its key, never the value."""
-    for loc, text in _strings(origin.document.data, ()):
+def check_literals(document: Document, report: Report) -> None:
+    """Adds secrets that are written out: names their kind and key, never the value."""
+    for loc, text in _strings(document.data, ()):
         kind = kind_of_secret(text)
         if kind is not None:
-            _add(origin.document, loc, kind, report)
+            _add(document, loc, kind, report)
 
 
 def _add(document: Document, loc: Loc, kind: str, report: Report) -> None:
