@@ -2,20 +2,18 @@
 
 import asyncio
 import multiprocessing
-import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from stoa_runtime import bundles
 from stoa_runtime.approvals import Approvals, ApprovalsUnavailable
-from stoa_runtime.approvals.records import KEPT_MS, UNDECIDED_KEPT_MS, Approval, Decision, State, Store
+from stoa_runtime.approvals.records import KEPT_MS, UNDECIDED_KEPT_MS, Decision, State, Store
 from stoa_runtime.approvals.sealing import Sealer
 from stoa_runtime.approvals.valkey import PREFIX, SECONDS, ValkeyStore
 from tests.engines.valkey import Missing, Valkey, serving
+from tests.runtime.contention import contend
 from tests.runtime.test_approvals import (  # noqa: F401  The same tests and fixtures, over another store.
     ART3MIS,
     KEY,
@@ -70,27 +68,6 @@ async def store(valkey: Valkey) -> AsyncIterator[Store]:
     await store.close()
 
 
-def contend(url: str, entered: Approval, by_id: bool, barrier: Any, results: Any) -> None:
-    """Tries, in a process of its own, to use up an approval as often as it can at once."""
-    fresh = replace(entered, state=State.PENDING, decision=None)
-
-    async def tries() -> int:
-        store = ValkeyStore(url)
-        barrier.wait()
-        used = await asyncio.gather(
-            *(
-                store.use(entered.id, entered.binding, entered.created + 1)
-                if by_id
-                else store.enter(replace(fresh, id=f"{os.getpid()}-{n}"), entered.created + 1, 10**6)
-                for n in range(20)
-            )
-        )
-        await store.close()
-        return sum(entry is not None and entry.taken for entry in used)
-
-    results.put(asyncio.run(tries()))
-
-
 @pytest.mark.parametrize("by_id", [True, False])
 async def test_of_many_processes_exactly_one_uses_an_approval(
     valkey: Valkey,
@@ -105,7 +82,10 @@ async def test_of_many_processes_exactly_one_uses_an_approval(
     approved = await store.find(identity)
     assert approved is not None
     barrier, results = context.Barrier(4), context.Queue()
-    started = [context.Process(target=contend, args=(valkey.url, approved, by_id, barrier, results)) for _ in range(4)]
+    started = [
+        context.Process(target=contend, args=(ValkeyStore, valkey.url, approved, by_id, barrier, results))
+        for _ in range(4)
+    ]
     for process in started:
         process.start()
     won = [results.get(timeout=60) for _ in started]

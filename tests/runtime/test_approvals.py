@@ -26,13 +26,14 @@ from stoa_runtime.approvals import (
     Retry,
 )
 from stoa_runtime.approvals.desk import ARGUMENTS_CAP, DECIDE, PENDING_CAP, ROUNDS
-from stoa_runtime.approvals.records import KEPT_MS, UNDECIDED_KEPT_MS, Approval, Decision, State, Store
+from stoa_runtime.approvals.records import KEPT_MS, UNDECIDED_KEPT_MS, Decision, State, Store
 from stoa_runtime.approvals.sealing import Sealer, keys
 from stoa_runtime.approvals.sqlite import SqliteStore
 from stoa_runtime.audit import arguments_digest
 from stoa_runtime.principals import Principal
 from stoa_schemas import bundle
 from tests.runtime import world
+from tests.runtime.contention import contend
 
 pytestmark = pytest.mark.anyio
 KEY = bytes(range(32))
@@ -503,54 +504,31 @@ async def test_a_key_can_be_changed_while_calls_wait(
 # Several processes, one file
 
 
-def contend(path: Path, entered: Approval, by_id: bool, barrier: Any, results: Any) -> None:
-    """Tries, in a process of its own, to use up an approval as often as it can at once."""
-
-    fresh = replace(entered, state=State.PENDING, decision=None)
-
-    async def tries() -> int:
-        store = SqliteStore(path)
-        barrier.wait()
-        used = await asyncio.gather(
-            *(
-                store.use(entered.id, entered.binding, entered.created + 1)
-                if by_id
-                else store.enter(replace(fresh, id=f"{os.getpid()}-{n}"), entered.created + 1, 10**6)
-                for n in range(20)
-            )
-        )
-        await store.close()
-        return sum(entry is not None and entry.taken for entry in used)
-
-    results.put(asyncio.run(tries()))
-
-
 @pytest.mark.parametrize("by_id", [True, False])
 async def test_of_many_processes_exactly_one_uses_an_approval(
     tmp_path: Path, snapshot: bundles.Snapshot, clock: Clock, by_id: bool
 ) -> None:
     path = tmp_path / "approvals.sqlite"
     context = multiprocessing.get_context("spawn")
-    processes = 5
-    for _ in range(2):
-        store = SqliteStore(path)
-        approvals = Approvals(store, Sealer([KEY]), clock)
-        identity = await demanded(approvals, call(snapshot))
-        await approvals.decide(ART3MIS, snapshot, identity, approve=True, reason="")
-        approved = await store.find(identity)
-        assert approved is not None
-        await store.close()
-        barrier, results = context.Barrier(processes), context.Queue()
-        started = [
-            context.Process(target=contend, args=(path, approved, by_id, barrier, results)) for _ in range(processes)
-        ]
-        for process in started:
-            process.start()
-        won = [results.get(timeout=60) for _ in started]
-        for process in started:
-            process.join()
-        assert sorted(won) == [0] * (processes - 1) + [1]
-        clock.now += 2 * WINDOW
+    processes = 4
+    store = SqliteStore(path)
+    approvals = Approvals(store, Sealer([KEY]), clock)
+    identity = await demanded(approvals, call(snapshot))
+    await approvals.decide(ART3MIS, snapshot, identity, approve=True, reason="")
+    approved = await store.find(identity)
+    assert approved is not None
+    await store.close()
+    barrier, results = context.Barrier(processes), context.Queue()
+    started = [
+        context.Process(target=contend, args=(SqliteStore, path, approved, by_id, barrier, results))
+        for _ in range(processes)
+    ]
+    for process in started:
+        process.start()
+    won = [results.get(timeout=60) for _ in started]
+    for process in started:
+        process.join()
+    assert sorted(won) == [0] * (processes - 1) + [1]
 
 
 async def test_of_many_decisions_exactly_one_counts(
