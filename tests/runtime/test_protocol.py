@@ -3,7 +3,11 @@
 import asyncio
 import http.client
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -204,6 +208,42 @@ async def test_nobody_listens_without_a_token(stoa: World) -> None:
     with pytest.raises((MCPError, ExceptionGroup, httpx2.HTTPStatusError)):
         async with stoa.client("none", MODERN) as client, client.listen(tools_list_changed=True):
             raise AssertionError("a stream was opened")
+
+
+def test_a_process_that_is_told_to_stop_ends_its_streams_first(stoa: World, parzival: str, tmp_path: Path) -> None:
+    folder = stoa.audit.parent.parent
+    code = (
+        "from pathlib import Path; from stoa_runtime.server import serve; from stoa_runtime.settings import Settings;"
+        f"serve(Settings(bundle=Path({str(folder / 'bundle')!r}), port=0, audit=Path({str(tmp_path)!r}) / 'a.jsonl',"
+        f" secrets='file', secrets_folder=Path({str(folder / 'secrets')!r}), drain_seconds=60),"
+        " started=lambda url: print(url, flush=True))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        method = "subscriptions/listen"
+        headers = {
+            "Host": "mcp.example.test",
+            "Accept": "application/json, text/event-stream",
+            "Authorization": f"Bearer {parzival}",
+            "MCP-Protocol-Version": MODERN,
+            "Mcp-Method": method,
+        }
+        params = {"_meta": META, "notifications": {"toolsListChanged": True}}
+        asked = request(method, params)
+        with httpx2.stream("POST", f"{url}/mcp", headers=headers, json=asked, timeout=20) as answer:
+            lines = (line for line in answer.iter_lines() if line.startswith("data: "))
+            assert "acknowledged" in next(lines)
+            process.send_signal(signal.SIGTERM)
+            assert json.loads(next(lines).removeprefix("data: "))["result"]["resultType"] == "complete"
+            assert next(lines, None) is None
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def test_an_id_comes_back_as_it_was(stoa: World) -> None:
