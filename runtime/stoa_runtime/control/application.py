@@ -1,5 +1,6 @@
 """The API over HTTP: authorized like MCP, each request recorded, each answer private to its caller."""
 
+import asyncio
 import hashlib
 import inspect
 import time
@@ -66,7 +67,8 @@ class _Application:
         self._log = log
         self._approvals = approvals
         self._resources = [(tuple(resource.path.split("/")), resource) for resource in resources]
-        self._document = openapi.encoded(openapi.document(resources))
+        self._all = resources
+        self._document: bytes | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -112,7 +114,7 @@ class _Application:
             raise problems.method_not_allowed(openapi.METHODS)
         if resource is None:
             queries.read(scope["query_string"], (), None)
-            body, following = self._document, None
+            body, following = await self._described(), None
         else:
             resource.check(caller.principal)
             query = queries.read(scope["query_string"], resource.filters, resource.kind)
@@ -128,6 +130,13 @@ class _Application:
         if _is_known(Headers(scope=scope).getlist("if-none-match"), tag):
             return _Answer("allowed", "control-read", 304, b"", "", headers)
         return _Answer("allowed", "control-read", 200, body, "application/json", headers)
+
+    async def _described(self) -> bytes:
+        """The API's own description: made when it is first asked for, beside the loop, since it takes a while."""
+        if self._document is None:
+            made = await asyncio.to_thread(openapi.document, self._all)
+            self._document = openapi.encoded(made)
+        return self._document
 
     def _resource(self, path: str) -> tuple[Resource | None, dict[str, str]]:
         """The resource at `path`, None for the API's own document, and the values in the path."""
