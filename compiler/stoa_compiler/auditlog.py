@@ -5,6 +5,7 @@ reads every line's place and tells what was changed, taken out, put in or moved.
 """
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,7 +145,7 @@ def _confirmed(file: Path, key: bytes | None, found: Verified) -> Stretch | None
         if here is None or not sound:
             if piece is not None and stretch is not None:
                 stretch.is_whole = False
-            piece = line if piece is None else piece + line
+            piece = line
             if stretch is None and here is not None:
                 stretch = Stretch(file, here, here, is_whole=False)
             continue
@@ -219,9 +220,16 @@ def _diagnosed(stretch: Stretch, key: bytes | None, found: Verified) -> None:
 
     standing: dict[int, int] = {}
     """Where the first sound line of each number stands."""
+    hashes: dict[int, str] = {}
     for entry in entries:
         if entry.is_sound and entry.place:
             standing.setdefault(entry.place.sequence, entry.line)
+            hashes.setdefault(entry.place.sequence, entry.place.hash)
+    numbers = sorted(standing)
+    following: list[Place | None] = [None] * len(entries)
+    """The next sound line's place, for each line."""
+    for at in range(len(entries) - 2, -1, -1):
+        following[at] = entries[at + 1].place if entries[at + 1].is_sound else following[at + 1]
     opening = next((e.place for e in entries if e.is_sound and e.place), None)
     first = entries[0].place
     if opening is None or first is None:
@@ -236,7 +244,7 @@ def _diagnosed(stretch: Stretch, key: bytes | None, found: Verified) -> None:
     last: Place | None = None
     for at, entry in enumerate(entries):
         here = entry.place
-        after = next((e.place for e in entries[at + 1 :] if e.is_sound), None) if not entry.is_sound else None
+        after = following[at]
         if not entry.is_sound or here is None:
             if at + 1 == len(entries) and not entry.content.endswith(b"\n"):
                 found.notes.append(
@@ -265,6 +273,10 @@ def _diagnosed(stretch: Stretch, key: bytes | None, found: Verified) -> None:
             finding(entry.line, f"this line repeats line {twin}")
             continue
         seen[here.sequence, here.hash] = entry.line
+        fits = hashes.get(here.sequence - 1) == here.previous
+        if previous is not None and not fits and after is not None and after.previous == previous:
+            finding(entry.line, "this line was put in: the lines around it are linked without it")
+            continue
         if expected is None or (here.sequence == expected and (previous is None or here.previous == previous)):
             pass
         elif here.sequence < expected:
@@ -272,7 +284,7 @@ def _diagnosed(stretch: Stretch, key: bytes | None, found: Verified) -> None:
             continue
         elif here.sequence == expected:
             finding(entry.line, "this line does not follow the one before: it is linked to another")
-        elif any(number in standing and standing[number] > entry.line for number in range(expected, here.sequence)):
+        elif any(standing[number] > entry.line for number in _between(numbers, expected, here.sequence)):
             finding(entry.line, f"this line was moved: it is number {here.sequence}, and {expected} comes here")
         else:
             gone = here.sequence - expected
@@ -281,6 +293,12 @@ def _diagnosed(stretch: Stretch, key: bytes | None, found: Verified) -> None:
         expected, previous, last = here.sequence + 1, here.hash, here
     if last is not None:
         stretch.last = last
+
+
+def _between(numbers: Sequence[int], first: int, end: int) -> Sequence[int]:
+    """Those of the sorted numbers from `first` to before `end`; of very many, the first thousand."""
+    at = bisect_left(numbers, first)
+    return numbers[at : min(bisect_left(numbers, end, at), at + 1000)]
 
 
 def _entry(number: int, line: bytes, key: bytes | None) -> _Entry:

@@ -162,3 +162,26 @@ def test_json_and_exit_codes(tmp_path: Path) -> None:
     other.write_text('{"a": 1}\n')
     assert "other.jsonl:1: error: this is not a line of an audit log" in run(other).stderr
     assert run(other).exit_code == 1
+
+
+def test_hostile_files_end(tmp_path: Path) -> None:
+    """Numbers beyond counting, a line without an end, and nothing but changed lines: each in linear time."""
+    path = write(tmp_path, 2000)
+    path.with_name("audit.jsonl.head").unlink()
+    lines = path.read_bytes().splitlines(keepends=True)
+    body = lines[5][: -SEAL_LENGTH - 1].replace(b'"id":"6"', b'"id":"999999999999999999"')
+    far = body + b',"hash":"' + seal(body, None).encode() + b'"}\n'
+    path.write_bytes(b"".join([*lines[:5], far, *lines[5:]]))
+    [finding] = verify([path]).findings
+    assert (finding.line, finding.message.partition(":")[0]) == (6, "this line was put in")
+    path.write_bytes(b"".join([*lines, far]))
+    [finding] = verify([path]).findings
+    assert finding.message == "lines 2003 to 999999999999999998 are missing before this one"
+    path.write_bytes(
+        b"".join(line if at % 2 else line.replace(b"granted", b"Granted") for at, line in enumerate(lines))
+    )
+    assert len(verify([path]).findings) == 1000
+    path.write_bytes(b"x" * 3_000_000)
+    assert [finding.line for finding in verify([path]).findings] == [1]
+    path.write_bytes(b"\n" * 50_000)
+    assert verify([path]).findings

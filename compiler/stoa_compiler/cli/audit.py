@@ -11,6 +11,9 @@ from stoa_compiler.cli.session import FINDINGS, OUTSIDE, WRONG_USE, fail
 if TYPE_CHECKING:
     from stoa_compiler.auditlog import Head, Remark, Verified
 
+_SHOWN = 100
+"""Findings that the text shows."""
+
 
 @click.group("audit")
 def command() -> None:
@@ -55,8 +58,10 @@ def _head(text: str) -> "Head":
 
 
 def _show(found: "Verified") -> None:
-    for finding in found.findings:
+    for finding in found.findings[:_SHOWN]:
         click.echo(f"{_where(finding)}: error: {finding.message}", err=True)
+    if len(found.findings) > _SHOWN:
+        click.echo(f"... and {len(found.findings) - _SHOWN} more; --format json has them all", err=True)
     for note in found.notes:
         click.echo(f"{_where(note)}: note: {note.message}", err=True)
     for stretch in found.stretches:

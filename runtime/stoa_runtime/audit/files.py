@@ -315,7 +315,11 @@ class FileSink:
         with self._log.lock:
             target, began = self._written, time.monotonic()
             head = None if self._held else self._log.chain.head
-            descriptor = os.dup(self._fd)
+            try:
+                descriptor = os.dup(self._fd)
+            except OSError as error:
+                self._unsynced(error)
+                return
         try:
             _sync(descriptor)
         except OSError as error:
