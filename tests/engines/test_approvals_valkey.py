@@ -4,11 +4,12 @@ import asyncio
 import multiprocessing
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from stoa_runtime import bundles
-from stoa_runtime.approvals import Approvals, ApprovalsUnavailable
+from stoa_runtime.approvals import Approvals, ApprovalsUnavailable, Granted, Refused, Retry
 from stoa_runtime.approvals.records import KEPT_MS, UNDECIDED_KEPT_MS, Decision, State, Store
 from stoa_runtime.approvals.sealing import Sealer
 from stoa_runtime.approvals.valkey import PREFIX, SECONDS, ValkeyStore
@@ -160,6 +161,25 @@ async def test_a_server_that_is_gone_or_hangs_stops_the_call_soon(
         pytest.skip(str(missing))
 
 
-def test_an_address_that_is_none_is_refused() -> None:
+async def test_several_machines_share_the_server_and_the_key(
+    valkey: Valkey,
+    store: ValkeyStore,
+    snapshot: bundles.Snapshot,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    one, two = (Approvals.open(tmp_path, valkey.url) for _ in range(2))
+    refused = await one.admit(call(snapshot), Retry(can_ask=True))
+    assert isinstance(refused, Refused)
+    assert refused.approval is not None
+    await two.decide(ART3MIS, snapshot, refused.approval.id, approve=True, reason="")
+    granted = await two.admit(call(snapshot), Retry(True, refused.state, "accept"))
+    assert isinstance(granted, Granted)
+    assert isinstance(await one.admit(call(snapshot), Retry(True, refused.state, "accept")), Refused)
+    assert [path.name for path in tmp_path.iterdir()] == ["approvals.key"]
+    await one.close()
+    await two.close()
+
+
+def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="scheme"):
-        ValkeyStore("valkey.example.test:6379")
+        Approvals.open(tmp_path, "valkey.example.test:6379")

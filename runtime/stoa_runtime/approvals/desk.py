@@ -110,9 +110,17 @@ class Approvals:
         self._now = clock or _milliseconds
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Approvals kept in `folder`, for all processes of this machine; call it after any fork."""
-        return cls(SqliteStore(folder / "approvals.sqlite"), Sealer(keys(folder / "approvals.key")))
+    def open(cls, folder: Path, url: str | None = None) -> Self:
+        """Approvals kept in `folder` for all processes of this machine, or in the Valkey or Redis at `url` for several.
+
+        The key is in `folder` either way. Call it after any fork; `ValueError` where `url` is not well formed.
+        """
+        sealer = Sealer(keys(folder / "approvals.key"))
+        if url is None:
+            return cls(SqliteStore(folder / "approvals.sqlite"), sealer)
+        from stoa_runtime.approvals.valkey import ValkeyStore  # The extra `redis`.
+
+        return cls(ValkeyStore(url), sealer)
 
     async def close(self) -> None:
         """Closes the store."""
