@@ -45,10 +45,13 @@ class Run:
         depends_on = [command, options, str(shown_root(source)), compiler, before.digest]
         return cls(cache, orjson.dumps(depends_on, option=orjson.OPT_SORT_KEYS).decode(), source, before)
 
-    def recall(self) -> Kept | None:
-        """What such a run gave before; None where that is not known, or a file that it names is not as it was."""
+    def recall(self, forms: Sequence[str]) -> Kept | None:
+        """What such a run gave before; None where that, or one of the `forms`, is not known.
+
+        A form may tell of files without findings too, so it is made where all of them are at hand.
+        """
         payload = self.cache.get(self.key)
-        if payload is None:
+        if payload is None or any(self.cache.get(f"{form} {self.key}") is None for form in forms):
             return None
         data = orjson.loads(payload)
         files = {}

@@ -88,4 +88,4 @@ def command_line(*arguments: str) -> list[str]:
 def bare_environment(**variables: str) -> dict[str, str]:
     """Only what Python needs to find itself and the packages."""
     packages = os.pathsep.join(str(REPOSITORY / p) for p in ("schemas", "compiler", "runtime"))
-    return {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": packages, **variables}
+    return {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": packages, "STOA_NO_CACHE": "1", **variables}

@@ -61,7 +61,7 @@ def _check(source: Path, outputs: Outputs, jobs: int, cache: "Cache | None") -> 
     from stoa_compiler.kept import Run
 
     run = Run.of(cache, source, "check", {})
-    kept = run.recall() if run else None
+    kept = run.recall(outputs.forms) if run else None
     if kept is not None:
         report, files, count = Report(list(kept.found)), kept.files, kept.facts["documents"]
     else:

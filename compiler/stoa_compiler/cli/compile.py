@@ -52,7 +52,7 @@ def command(
 
     as_summary = outputs.on_stdout and outputs.form == "json"
     run = Run.of(cache, source, "compile", {"env": environment, "keepGoing": keep_going, "summary": as_summary})
-    kept = run.recall() if run else None
+    kept = run.recall((replace(outputs, form="text") if as_summary else outputs).forms) if run else None
     result = _recalled(kept) if kept else _compiled(source, environment, keep_going, as_summary, jobs)
     if run and not kept and not run.keep(result.found, result.files, result.facts):
         run = None

@@ -43,7 +43,9 @@ def cache_options(command: Callable[..., None]) -> Callable[..., None]:
         command(**rest, cache=None if no_cache else _opened(folder))
 
     for option in (
-        click.option("--no-cache", is_flag=True, envvar="STOA_NO_CACHE", help="Neither read nor keep results of other runs."),
+        click.option(
+            "--no-cache", is_flag=True, envvar="STOA_NO_CACHE", help="Neither read nor keep results of other runs."
+        ),
         click.option(
             "--cache",
             "folder",
@@ -117,6 +119,11 @@ class Outputs:
     def on_stdout(self) -> bool:
         """Whether a machine reads stdout: nothing else may be printed there."""
         return self.form != "text" and self.output is None
+
+    @property
+    def forms(self) -> list[str]:
+        """The forms that are written besides the text on stderr."""
+        return [form for form, _ in self.reports] + ([self.form] if self.output or self.on_stdout else [])
 
     def publish(self, report: Report, files: Mapping[str, SourceFile], run: "Run | None" = None) -> None:
         """Writes the findings, wherever they are wanted. A `run` that was made before has their forms."""
