@@ -2,10 +2,12 @@
 
 import asyncio
 import base64
+import functools
 import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import Literal
 
 import aiohttp
@@ -23,6 +25,9 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _AGAIN = frozenset({502, 503, 504})
 """Answers after which a call may be tried again; 429 too, where the backend says when."""
 _REDIRECTS = frozenset({300, 301, 302, 303, 305, 307, 308})
+_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
+"""Content codings that an answer may have: those that are asked for, once."""
+_NO_ENCODINGS: list[str] = []
 _WITHHELD = b"[withheld]"
 _SECRET_MIN = 6
 """Characters below which a credential is too common a text to be looked for in an answer."""
@@ -32,6 +37,7 @@ Rule = Literal[
     "backend-address",
     "backend-circuit",
     "backend-credential",
+    "backend-encoding",
     "backend-redirect",
     "backend-size",
     "backend-timeout",
@@ -284,16 +290,25 @@ class Backends:
                         "The backend answered with a redirect, which is not followed.",
                         response.status,
                     )
+                encodings = response.headers.getall("Content-Encoding", _NO_ENCODINGS)
+                if len(encodings) > 1 or (encodings and encodings[0].strip().lower() not in _ENCODINGS):
+                    response.close()
+                    raise BackendFailed(
+                        "backend-encoding",
+                        "The backend's answer is encoded in a way that was not asked for; it is withheld.",
+                        response.status,
+                    )
                 body = await _read(response, limit)
                 for secret in credential.secrets:
                     body = body.replace(secret, _WITHHELD)
+                media_type, charset, separator = _content(response.headers.get("Content-Type", ""))
                 return Reply(
                     status=response.status,
-                    media_type=response.content_type.lower() if "Content-Type" in response.headers else "",
-                    charset=response.charset or "utf-8",
+                    media_type=media_type,
+                    charset=charset,
                     body=body,
                     retry_after=response.headers.get("Retry-After"),
-                    boundary=boundary(response.headers.get("Content-Type", "")),
+                    boundary=separator,
                 )
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, AddressRefused):
@@ -358,6 +373,17 @@ class Backends:
         circuit.opened = None
         if breaker is not None and circuit.failures >= breaker.failures:
             circuit.opened = self._clock()
+
+
+@functools.lru_cache(maxsize=1024)
+def _content(header: str) -> tuple[str, str, str]:
+    """Media type in lower case, charset and boundary of a Content-Type; the type is empty where it names none."""
+    if not header:
+        return "", "utf-8", ""
+    message = Message()
+    message["Content-Type"] = header
+    charset = message.get_content_charset("utf-8")
+    return message.get_content_type().lower(), charset, boundary(header)
 
 
 def _timeout(rule: bundle.BackendRule, total: float) -> aiohttp.ClientTimeout:
