@@ -14,6 +14,7 @@ from stoa_runtime.approvals.records import Approval
 from stoa_runtime.audit import Audit, AuditUnavailable, Event, arguments_digest
 from stoa_runtime.backends import BackendFailed, Backends
 from stoa_runtime.bundles import PreparedTool, Snapshot
+from stoa_runtime.limits import ADMITTED, LimitReached, LimitRules, Store
 from stoa_runtime.platform_tools import Asked, NotFound, PlatformTool
 from stoa_runtime.principals import Principal
 from stoa_runtime.tracing import Trace
@@ -32,6 +33,7 @@ class Caller:
     snapshot: Snapshot
     access: Access
     backends: Backends
+    limits: LimitRules
     traceparent: str | None
     """The request's header."""
 
@@ -44,8 +46,10 @@ class Call:
     """The tool's wire name, as the caller gave it."""
     arguments: Mapping[str, Any]
     trace: Trace
+    protocol: str
+    """The protocol's version that the client speaks."""
     legacy: bool
-    """Whether the client speaks protocol 2025-11-25 or older."""
+    """Whether that is 2025-11-25 or older."""
     retry: Retry = field(default_factory=Retry)
     """What it sends along of an earlier answer."""
 
@@ -71,6 +75,8 @@ class _Outcome:
     """The id of the approval that was asked for, used or decided."""
     approver: str | None = None
     """The subject of the person who approved the call."""
+    limit: str | None = None
+    """The limit that was reached."""
 
 
 _INTERRUPTED = _Outcome(results.failure("The call was interrupted."), "failed", "interrupted")
@@ -79,24 +85,37 @@ _INTERRUPTED = _Outcome(results.failure("The call was interrupted."), "failed", 
 class Calls:
     """Answers tools/call."""
 
-    def __init__(self, audit: Audit, approvals: Approvals) -> None:
+    def __init__(self, audit: Audit, approvals: Approvals, limits: Store) -> None:
         self._audit = audit
         self._approvals = approvals
+        self._limits = limits
 
     async def call(self, caller: Caller, call: Call) -> results.Result:
         """The result of one call; `UnknownTool` where there is no such tool for this caller; `StateInvalid`."""
         began = time.perf_counter()
         tool = caller.access.view(caller.principal).tools.get(call.name)
-        outcome = _INTERRUPTED
+        outcome, admission = _INTERRUPTED, ADMITTED
         try:
+            admission = await self._limits.take(*caller.limits.call_charges(caller.principal, tool, time.time()))
             if tool is None:
                 outcome = _UNSEEN
-            elif not self._audit.works and (isinstance(tool, PreparedTool) or tool.changes):
-                outcome = _refused("audit-unavailable", "Nothing was called: calls cannot be recorded at the moment.")
-            else:
+            elif await self._can_record(tool):
                 outcome = await self._decide(caller, tool, call)
+            else:
+                outcome = _refused("audit-unavailable", "Nothing was called: calls cannot be recorded at the moment.")
+        except LimitReached as reached:
+            outcome = replace(_refused("limit", reached.text), limit=reached.rule)
         finally:
-            outcome = self._recorded(caller, call, tool, outcome, (time.perf_counter() - began) * 1000)
+            # What comes now must happen even where the caller has gone: the slots are given back, the call is recorded.
+            try:
+                if admission.slots:
+                    await self._limits.release(admission)
+            finally:
+                outcome = self._recorded(caller, call, tool, outcome, (time.perf_counter() - began) * 1000)
+        try:
+            await self._audit.settled()
+        except AuditUnavailable:
+            outcome = _WITHHELD
         if outcome is _UNSEEN:
             raise UnknownTool(_UNKNOWN)
         if outcome.rule == "approval-state":
@@ -104,16 +123,26 @@ class Calls:
         meta = {**outcome.result.meta, TRACE_KEY: call.trace.trace_id, BUNDLE_KEY: caller.snapshot.digest}
         return replace(outcome.result, meta=meta)
 
+    async def _can_record(self, tool: AnyTool) -> bool:
+        """Whether a call that changes something, or may, can be recorded when it is over."""
+        if isinstance(tool, PlatformTool) and not tool.changes:
+            return True
+        try:
+            await self._audit.admitted()
+        except AuditUnavailable:
+            return False
+        return True
+
     def _recorded(
         self, caller: Caller, call: Call, tool: AnyTool | None, outcome: _Outcome, milliseconds: float
     ) -> _Outcome:
         """The outcome, once it is in the audit log; another one where it cannot be."""
         canonical = _canonical(caller, tool, call.name)
         who = caller.principal
-        rule = outcome.rule if tool is not None else "tool-not-visible" if canonical else "tool-unknown"
+        hidden = "tool-not-visible" if canonical else "tool-unknown"
         event = Event(
             decision=outcome.decision,
-            rule=rule,
+            rule=hidden if outcome is _UNSEEN else outcome.rule,
             trace_id=call.trace.trace_id,
             bundle=caller.snapshot.digest,
             subject=who.subject,
@@ -125,14 +154,18 @@ class Calls:
             backend_status=outcome.status,
             answer_deviates=outcome.deviates,
             duration_ms=milliseconds,
+            actors=who.actors,
             approval=outcome.approval,
             approver=outcome.approver,
+            limit=outcome.limit,
+            protocol=call.protocol,
+            traceparent=call.trace.traceparent,
         )
         try:
             self._audit.write(event)
         except AuditUnavailable:
             if outcome.rule != "audit-unavailable":
-                return _refused("audit-unavailable", "The call cannot be recorded, so its answer is withheld.")
+                return _WITHHELD
         return outcome
 
     async def _decide(self, caller: Caller, tool: AnyTool, call: Call) -> _Outcome:
@@ -207,6 +240,7 @@ def _refused(rule: str, text: str) -> _Outcome:
 
 
 _UNSEEN = _refused("tool-unknown", _UNKNOWN)
+_WITHHELD = _refused("audit-unavailable", "The call cannot be recorded, so its answer is withheld.")
 
 
 def _bullets(lines: list[str]) -> str:

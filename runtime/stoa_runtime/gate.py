@@ -7,6 +7,7 @@ caller in the scope.
 import asyncio
 import datetime
 import json
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from stoa_runtime import prepared, progress, results
 from stoa_runtime.audit import Audit, AuditUnavailable, Event
 from stoa_runtime.bundles import PreparedTool
 from stoa_runtime.calls import Call, Caller, Calls, UnknownTool
+from stoa_runtime.limits import LimitReached, Store
 from stoa_runtime.metadata import challenge
 from stoa_runtime.nesting import is_too_deep
 from stoa_runtime.principals import Principal, PrincipalRefused, principal
@@ -72,20 +74,27 @@ def head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
 class _Stop(Exception):
     """The request ends here, with this answer."""
 
-    def __init__(self, response: Response, rule: str | None = None) -> None:
+    def __init__(
+        self, response: Response, rule: str | None = None, who: Principal | None = None, limit: str | None = None
+    ) -> None:
         super().__init__(rule)
         self.response = response
         self.rule = rule
+        """The rule that decided; None for what is no decision about a caller."""
+        self.who = who
+        self.limit = limit
+        """The limit that was reached."""
 
 
 class Gate:
     """Answers requests whose caller is known and may speak to the platform at all."""
 
-    def __init__(self, serving: Callable[[], Serving], calls: Calls, audit: Audit, body: Body) -> None:
+    def __init__(self, serving: Callable[[], Serving], calls: Calls, audit: Audit, limits: Store, body: Body) -> None:
         self._serving = serving
         self._calls = calls
         self._audit = audit
-        self._limits = body
+        self._limits = limits
+        self._bounds = body
         self._principals: OrderedDict[tuple[str, datetime.date, bytes], Principal] = OrderedDict()
         self._envelopes = prepared.Envelopes()
         self.subscriptions = Subscriptions(self.authorize, body_limit=body.limit)
@@ -107,6 +116,7 @@ class Gate:
             if scope["method"] != "POST":
                 raise _Stop(Response(status_code=405, headers={"Allow": "POST"}))
             caller = _caller(serving, given, await self._principal(serving, given))
+            await self._admit(serving, caller.principal)
             body = await self._body(given, receive)
             message = _parsed(body)
         except _Stop as stop:
@@ -137,10 +147,28 @@ class Gate:
         else:
             await _send(send, *await self._called(serving, caller, asked))
 
+    async def _admit(self, serving: Serving, who: Principal) -> None:
+        """Charges the request to its tenant's rate. What is used up there holds for whatever the client asks next."""
+        charges = serving.limits.request_charges(who)
+        if not charges:
+            return
+        try:
+            await self._limits.take(charges)
+        except LimitReached as reached:
+            status = 503 if reached.rule == "limits-unavailable" else 429
+            error = "temporarily_unavailable" if status == 503 else "too_many_requests"
+            response = JSONResponse(
+                {"error": error, "error_description": reached.text},
+                status_code=status,
+                headers={"Retry-After": str(math.ceil(reached.retry_after))},
+            )
+            raise _Stop(response, "limit", who, reached.rule) from None
+
     async def _called(self, serving: Serving, caller: Caller, asked: prepared.Asked) -> tuple[int, bytes]:
         """HTTP status and body that answer a call."""
         assert asked.tool is not None
-        call = Call(asked.tool, asked.arguments, trace(caller.traceparent, asked.meta), legacy=asked.legacy)
+        span = trace(caller.traceparent, asked.meta)
+        call = Call(asked.tool, asked.arguments, span, protocol=asked.version, legacy=asked.legacy)
         try:
             answer = await self._calls.call(caller, call)
         except UnknownTool as error:
@@ -163,7 +191,7 @@ class Gate:
 
     def _ended(self, serving: Serving, given: Head, stop: _Stop) -> Response:
         """The answer that ends a request, once it is recorded."""
-        return stop.response if stop.rule is None else self._recorded(serving, given, stop.rule, stop.response)
+        return stop.response if stop.rule is None else self._recorded(serving, given, stop)
 
     async def _principal(self, serving: Serving, given: Head) -> Principal:
         index = serving.snapshot.index
@@ -202,13 +230,13 @@ class Gate:
         return who
 
     async def _body(self, given: Head, receive: Receive) -> bytes:
-        limit = self._limits.limit
+        limit = self._bounds.limit
         declared = given.values.get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > limit:
             raise _Stop(Response("The body is too large.", status_code=413))
         body = bytearray()
         try:
-            async with asyncio.timeout(self._limits.deadline):
+            async with asyncio.timeout(self._bounds.deadline):
                 while True:
                     message = await receive()
                     if message["type"] != "http.request":
@@ -223,18 +251,26 @@ class Gate:
                 Response("The body did not arrive in time.", status_code=408, headers={"Connection": "close"})
             ) from None
 
-    def _recorded(self, serving: Serving, given: Head, rule: str, response: Response) -> Response:
+    def _recorded(self, serving: Serving, given: Head, stop: _Stop) -> Response:
+        assert stop.rule is not None
+        who = stop.who
         event = Event(
             decision="refused",
-            rule=rule,
+            rule=stop.rule,
             trace_id=trace(given.get(b"traceparent"), None).trace_id,
             bundle=serving.snapshot.digest,
+            subject=who.subject if who else None,
+            tenant=who.tenant if who else None,
+            client=who.client if who else None,
+            actors=who.actors if who else (),
+            limit=stop.limit,
+            protocol=given.get(b"mcp-protocol-version"),
         )
         try:
             self._audit.write(event)
         except AuditUnavailable:
             return Response(status_code=503)
-        return response
+        return stop.response
 
 
 def _may_be_asked_back(caller: Caller, asked: prepared.Asked) -> bool:
@@ -252,7 +288,7 @@ def _check_origin(serving: Serving, given: Head) -> None:
 
 
 def _caller(serving: Serving, given: Head, who: Principal) -> Caller:
-    return Caller(who, serving.snapshot, serving.access, serving.backends, given.get(b"traceparent"))
+    return Caller(who, serving.snapshot, serving.access, serving.backends, serving.limits, given.get(b"traceparent"))
 
 
 def _unauthorized(value: str) -> Response:

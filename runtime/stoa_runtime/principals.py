@@ -28,6 +28,8 @@ class Principal:
     """The OAuth client that the token was issued to."""
     contracts: frozenset[str] | None
     """The contracts that the client's subscriptions reach; None for the platform's own clients, which reach all."""
+    actors: tuple[str, ...] = ()
+    """The agents and services behind a tenant's own client, as its consumer declares them."""
 
     @property
     def is_platform(self) -> bool:
@@ -41,11 +43,13 @@ def principal(claims: Mapping[str, Any], snapshot: Snapshot, today: datetime.dat
     tenant = _tenant(claims.get(rules.tenant_claim), snapshot)
     roles = _roles(claims.get(rules.roles_claim), snapshot.index, tenant)
     client = _client(claims)
-    contracts = None
+    contracts: frozenset[str] | None = None
+    actors: tuple[str, ...] = ()
     if client not in snapshot.index.clients:
         owner, consumer = snapshot.consumers.get(client, ("", None))
         if consumer is None or owner != tenant:
             raise PrincipalRefused("the token's client is not registered for its tenant")
+        actors = tuple(consumer.actors)
         contracts = frozenset(s.contract for s in consumer.subscriptions if _active(s, today))
     return Principal(
         subject=claims["sub"],
@@ -54,6 +58,7 @@ def principal(claims: Mapping[str, Any], snapshot: Snapshot, today: datetime.dat
         permissions=frozenset(p for role in roles for p in snapshot.index.roles[role].permissions),
         client=client,
         contracts=contracts,
+        actors=actors,
     )
 
 

@@ -114,6 +114,7 @@ class Protocol:
             params.name,
             params.arguments or {},
             trace(caller.traceparent, params.meta),
+            protocol=context.protocol_version,
             legacy=legacy,
             retry=Retry() if legacy else retry(*sent),
         )

@@ -18,11 +18,12 @@ from starlette.types import Receive, Scope, Send
 
 from stoa_runtime import bundles, control
 from stoa_runtime.approvals import Approvals, ApprovalsUnavailable
-from stoa_runtime.audit import Audit, AuditUnavailable
+from stoa_runtime.audit import Audit, AuditUnavailable, open_audit
 from stoa_runtime.bundles import BundleError, Snapshot
 from stoa_runtime.calls import Calls
 from stoa_runtime.credentials import Credentials, EnvironmentCredentials, FileCredentials, shared_variables
 from stoa_runtime.gate import Body, Gate
+from stoa_runtime.limits import StoreUnusable, WhenDown, open_store
 from stoa_runtime.metadata import WELL_KNOWN, resource_metadata
 from stoa_runtime.protocol import Protocol
 from stoa_runtime.serving import Serving, address_rule, open_serving, permitted
@@ -38,14 +39,21 @@ def application(settings: Settings) -> "Runtime":
     credentials = _credentials(settings, snapshot)
     address_rule(snapshot)
     try:
-        audit = Audit(settings.audit)
+        audit = open_audit(
+            settings.audit,
+            durability=snapshot.index.enforcement.audit_durability,
+            when_full=snapshot.index.enforcement.audit_when_full,
+        )
     except AuditUnavailable as error:
         raise BundleError(str(error)) from None
     try:
         approvals = Approvals.open(settings.approvals or settings.audit.parent)
     except ApprovalsUnavailable as error:
         raise BundleError(str(error)) from None
-    return Runtime(settings, snapshot, credentials, audit, approvals)
+    try:
+        return Runtime(settings, snapshot, credentials, audit, approvals)
+    except StoreUnusable as error:
+        raise BundleError(str(error)) from None
 
 
 def serve(settings: Settings, started: Callable[[str], None] | None = None) -> None:
@@ -131,10 +139,11 @@ class Runtime:
         self._credentials = credentials
         self._audit = audit
         self._approvals = approvals
-        self._calls = Calls(audit, approvals)
+        self._limits = open_store(settings.limits_url, self._when_down)
+        self._calls = Calls(audit, approvals, self._limits)
         self._current: Serving | None = None
         body = Body(settings.body_limit, settings.body_deadline)
-        self._gate = Gate(self.serving, self._calls, audit, body)
+        self._gate = Gate(self.serving, self._calls, audit, self._limits, body)
         self._control = control.application(self._gate.authorize, audit, approvals)
         self._besides = Starlette(
             routes=[
@@ -174,8 +183,13 @@ class Runtime:
             finally:
                 last, self._current = self._current, None
                 await last.end(0)
+                await self._limits.close()
                 await self._approvals.close()
                 self._audit.close()
+
+    def _when_down(self) -> WhenDown:
+        """What the bundle that is served now says about a store that cannot be reached."""
+        return (self._current.snapshot if self._current else self._first).index.enforcement.limits_when_down
 
     async def _started(self, snapshot: Snapshot, keys: aiohttp.ClientSession) -> Serving:
         settings = self._settings

@@ -12,6 +12,7 @@ from stoa_runtime.addresses import AddressRule
 from stoa_runtime.backends import Backends, open_session
 from stoa_runtime.bundles import BundleError, Snapshot
 from stoa_runtime.credentials import Credentials
+from stoa_runtime.limits import LimitRules
 from stoa_runtime.metadata import endpoint_path, metadata_paths, origin
 from stoa_runtime.protocol import Protocol
 from stoa_runtime.tokens import Verifier
@@ -73,6 +74,7 @@ class Serving:
     ) -> None:
         self.snapshot = snapshot
         self.access = Access(snapshot)
+        self.limits = LimitRules(snapshot)
         self.permitted = permitted
         self.verifier = verifier
         self.backends = backends

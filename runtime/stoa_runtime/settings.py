@@ -19,6 +19,8 @@ class Settings:
     """The audit log; its folder is made."""
     approvals: Path | None = None
     """The folder of approvals and of the key that seals their `requestState`; absent: that of the audit log."""
+    limits_url: str | None = None
+    """The Valkey or Redis that processes share limits in (`redis://`, `rediss://`, `unix://`); absent: each its own."""
     allowed_hosts: tuple[str, ...] = ()
     """`Host` headers that are taken besides that of the MCP URL; `name:*` takes any port."""
     allowed_origins: tuple[str, ...] = ()

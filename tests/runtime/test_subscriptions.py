@@ -1,6 +1,7 @@
 """Streams of `subscriptions/listen` over a real socket: who is told of which change, and when a stream ends."""
 
 import asyncio
+import dataclasses
 import datetime
 import json
 from collections.abc import AsyncIterator
@@ -55,7 +56,8 @@ class Platform:
             return Response(status_code=401)
         claims = {"sub": username, "azp": world.CLIENT, "tenant": TENANTS[username], "roles": ["devops"]}
         who = principal(claims, self.snapshot, datetime.date(2026, 1, 1))
-        return Caller(who, self.snapshot, self.access, None, None)  # type: ignore[arg-type]
+        known = {"principal": who, "snapshot": self.snapshot, "access": self.access}
+        return Caller(**{field.name: known.get(field.name) for field in dataclasses.fields(Caller)})
 
 
 class Stream:
@@ -183,6 +185,13 @@ async def test_a_stream_ends_with_its_token_whether_or_not_anything_changes(plat
         assert (end["id"], end["result"]["_meta"][ID_KEY]) == (3, 3)
         assert await stream.next() is None
         await served.open_streams(0)
+
+
+@pytest.mark.anyio
+async def test_a_stream_ends_when_it_is_old(platform: Platform) -> None:
+    async with serving(platform, age_seconds=0.2) as served, served.listening("parzival", TOOLS) as stream:
+        await stream.next()
+        assert "result" in await stream.next()
 
 
 @pytest.mark.anyio

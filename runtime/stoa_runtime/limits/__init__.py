@@ -5,11 +5,12 @@
 
 from collections.abc import Callable
 
-from stoa_runtime.limits.charges import Admission, Charge, LimitReached, Quota, Slot, Store, WhenDown
+from stoa_runtime.limits.charges import ADMITTED, Admission, Charge, LimitReached, Quota, Slot, Store, WhenDown
 from stoa_runtime.limits.memory import MemoryStore
 from stoa_runtime.limits.rules import LimitRules
 
 __all__ = [
+    "ADMITTED",
     "Admission",
     "Charge",
     "LimitReached",

@@ -15,6 +15,7 @@ from stoa_runtime.audit import AuditUnavailable, Event
 from stoa_runtime.calls import Caller
 from stoa_runtime.control import PREFIX, application, openapi
 from stoa_runtime.control.resources import RESOURCES
+from stoa_runtime.limits import LimitRules
 from stoa_runtime.principals import Principal
 from tests.runtime.control.api import CATALOG, ask, items, pages
 from tests.runtime.test_gate import attacks
@@ -224,7 +225,7 @@ async def test_what_cannot_be_recorded_is_not_answered(stoa: World, tmp_path: Pa
     snapshot = bundles.load(write_bundle(tmp_path, index("http://127.0.0.1:9/jwks", stoa.tenants), stoa.tenants))
     who = Principal("parzival", "ioi", frozenset({"devops"}), frozenset({"catalog:read"}), "claude", None)
     backends: Any = None
-    caller = Caller(who, snapshot, Access(snapshot), backends, None)
+    caller = Caller(who, snapshot, Access(snapshot), backends, LimitRules(snapshot), None)
 
     async def authorize(scope: Scope) -> Caller:
         return caller

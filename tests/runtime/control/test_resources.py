@@ -13,6 +13,7 @@ from stoa_runtime.control.paging import Window
 from stoa_runtime.control.problems import Refused
 from stoa_runtime.control.queries import Query
 from stoa_runtime.control.resources import RESOURCES, Asked
+from stoa_runtime.limits import LimitRules
 from stoa_runtime.principals import Principal
 from stoa_schemas import control
 from tests.runtime.control.api import ANYONE, CATALOG, POSTURE, ask, items
@@ -73,7 +74,7 @@ def test_a_tool_that_the_caller_may_not_call_is_not_there(stoa: World, tmp_path:
     rights = frozenset({"catalog:read", "posture:read"})
     reader = Principal("reader", "ioi", frozenset({"viewer"}), rights, "claude", None)
     backends: Any = None
-    caller = Caller(reader, snapshot, Access(snapshot), backends, None)
+    caller = Caller(reader, snapshot, Access(snapshot), backends, LimitRules(snapshot), None)
     resource = {r.name: r for r in RESOURCES}
     tools = resource["tools"].answer(Asked(caller, {"tenant": "ioi"}, Query(Window(limit=200))))
     assert isinstance(tools, control.Tools)
@@ -244,7 +245,7 @@ def test_an_open_circuit_is_half_open_once_its_time_is_over(
     who = Principal("watcher", "ioi", frozenset({"watch"}), frozenset({"posture:read"}), "claude", None)
     seen: Any = Seen()
     [resource] = [r for r in RESOURCES if r.name == "backends"]
-    answer = resource.answer(Asked(Caller(who, snapshot, Access(snapshot), seen, None), {}))
+    answer = resource.answer(Asked(Caller(who, snapshot, Access(snapshot), seen, LimitRules(snapshot), None), {}))
     assert isinstance(answer, control.Backends)
     [nowhere] = [b for b in answer.items if b.contract == "nowhere"]
     assert (nowhere.circuit, nowhere.failures_in_row, nowhere.in_flight) == (circuit, 2, 1)
