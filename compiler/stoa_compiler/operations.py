@@ -159,8 +159,10 @@ class Lowering:
         if taken is None or wire is None or self.report.errors > before:
             return None
         picks = operation.answer is not None and operation.answer.fields is not None
-        if picks and operation.output is not None and not schemas.is_sound(self.document, (*loc, "output")):
-            return None  # What is wrong with the schema is found where operations are judged by themselves.
+        if picks and operation.output is not None:  # Of a schema that is wrong, nothing can be picked.
+            schemas.check_schema(self.document, (*loc, "output"), operation.output, self.report)
+            if self.report.errors > before:
+                return None
         output_schema = written.projected(loc, operation, taken.output_schema)
         if self.report.errors > before:
             return None
@@ -419,7 +421,7 @@ class Written:
             if name not in wanted:
                 said = f"`{path}` has no `{{{name}}}`"
                 self.report.add(PATH_TEMPLATE, self._placed_at(loc, operation, argument), said)
-            elif argument not in required:
+            elif argument not in required and placements.keys() >= set(required):
                 self.report.add(
                     PATH_TEMPLATE,
                     span((*loc, "input", "properties", argument), "key"),

@@ -7,7 +7,7 @@ the ground of another finding: the author sees each cause once.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from stoa_compiler.checks.contracts import check_protocols, check_side_effects
 from stoa_compiler.checks.schemas import Shown, check_schema
 from stoa_compiler.checks.secrets import check_literals
-from stoa_compiler.diagnostics import Report
+from stoa_compiler.diagnostics import Report, nearest
 from stoa_compiler.graph import Graph
 from stoa_compiler.load import Placed
 from stoa_compiler.operations import CLOSED_ROOT, PATH_TEMPLATE, UNKNOWN_ARGUMENT, Written
@@ -107,7 +107,6 @@ class _Alone:
     loc: Loc
     data: Mapping[str, Any]
     report: Report
-    _sound: dict[str, Any] = field(default_factory=dict)
 
     def judge(self) -> None:
         """Adds every mistake of a part that is sound but for it, and of parts that are to fit each other."""
@@ -156,11 +155,12 @@ class _Alone:
         return faults | {key for key in self.data if doubts is not None and doubts.touch((*self.loc, key))}
 
     @cached_property
-    def _is_open(self) -> bool:
-        """Whether a key that is not there may be meant by one that is not known."""
-        doubts = self.document.doubts
-        strange = any(len(loc) == 1 and loc[0] in self.data and loc[0] not in _KEYS for loc in self._errors)
-        return strange or (doubts is not None and self.loc in doubts.mappings)
+    def _meant(self) -> AbstractSet[str]:
+        """Keys that are not there, and may be meant by one that is not known."""
+        doubts, left_out = self.document.doubts, sorted(_KEYS - self.data.keys())
+        close = [nearest(key, left_out) for key in self.data if key not in _KEYS]
+        anything = None in close or (doubts is not None and self.loc in doubts.mappings)
+        return frozenset(left_out) if anything else {key for key in close if key is not None}
 
     @cached_property
     def _operation(self) -> Operation:
@@ -174,14 +174,14 @@ class _Alone:
 
     def _known(self, *keys: str) -> bool:
         """Whether it is clear of every key what it says, or that it is left out."""
-        return all(self._given(k) or (k not in self.data and not self._is_open) for k in keys)
+        return all(self._given(k) or (k not in self.data and k not in self._meant) for k in keys)
 
     def _arguments(self, written: Written) -> dict[str, Any] | None:
         """The input schema with its root closed; None where nothing can rest on it."""
         operation, before = self._operation, len(self.report.found)
         if not self._known("input"):
             return None
-        if self._known("method", "path", "parameters"):
+        if self._known("from", "method", "path", "parameters"):
             written.taken(self.loc, operation)
         elif self._given("input"):
             placed = list(operation.parameters) if self._given("parameters") else []

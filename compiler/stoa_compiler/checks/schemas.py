@@ -116,16 +116,6 @@ def _operation(operation: OperationNode, report: Report) -> None:
         _examples(operation, report, sound)
 
 
-def is_sound(document: Document, loc: Loc) -> bool:
-    """Whether what stands at `loc` is a schema that can be enforced."""
-    node: Any = document.data
-    for step in loc:
-        node = node[step]
-    report = Report()
-    check_schema(document, loc, node, report)
-    return not report.errors
-
-
 def check_schema(document: Document, loc: Loc, schema: Mapping[str, Any], report: Report) -> None:
     """Adds every mistake of the author's own schema at `loc`."""
     mine = Report()

@@ -1,7 +1,7 @@
 """A source as an editor has it: files with unsaved text laid over them, and what the phases find."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,9 +10,10 @@ from stoa_compiler.diagnostics import Diagnostic, Report, Stop
 from stoa_compiler.graph import Graph
 from stoa_compiler.link import link
 from stoa_compiler.load import FOLDER_KINDS, PLATFORM_FILE, TENANT_FILE, Placed, Source, load
-from stoa_compiler.parse import parse_file
+from stoa_compiler.parse import parse_file, understand
 from stoa_compiler.pipeline import render
 from stoa_compiler.source import Document, SourceFile
+from stoa_compiler.unlinked import judge_unlinked
 from stoa_compiler.validate import Valid, validate_document
 
 RENDERED_WHILE_TYPING = 100
@@ -93,8 +94,9 @@ class Project:
         graph = link(source, valid, report)
         if graph is not None:
             check(graph, report)
-            if rendered and not report.errors:
-                _render(graph, report)
+        judge_unlinked(self._documents(source.placed), graph, report)
+        if graph is not None and rendered and not report.errors:
+            _render(graph, report)
         return Analysis(source, self._known(source), graph, _by_path(source, report))
 
     def _part(self, before: Analysis, source: Source, edited: set[str]) -> Analysis:
@@ -104,6 +106,7 @@ class Project:
         graph = link(source, [v for p in places if (v := self._valid(p, report)) is not None], report)
         if graph is not None:
             check(graph, report)
+        judge_unlinked(self._documents(places), graph, report)
         now = {p: f for p, f in _by_path(source, report).items() if p.partition("/")[0] in edited}
         if graph is not None and before.graph is not None:
             looked_at = {t.name for t in graph.tenants}
@@ -112,6 +115,11 @@ class Project:
             tenants = sorted([*others, *kept, *graph.tenants], key=lambda t: t.name)
             graph = replace(graph, tenants=tuple(tenants))
         return Analysis(source, self._known(source), graph, {**before.findings, **now})
+
+    def _documents(self, places: Iterable[Placed]) -> list[tuple[Placed, Document]]:
+        """The documents of `places` as far as they can be understood."""
+        read = ((place, self._parsed.get(place.file.path)) for place in places)
+        return [(place, known[1]) for place, known in read if known is not None and known[1] is not None]
 
     def _known(self, source: Source) -> dict[str, Document]:
         paths = {file.path for file in source.files.values()}
@@ -132,7 +140,7 @@ class Project:
             return None
         known = self._parsed.get(path)
         if known is not None and known[0] == file.content:
-            return known[1]
+            return known[1] if known[1] is None or known[1].doubts is None else None
         return parse_file(file, Report())
 
     def _files(self) -> Mapping[str, SourceFile]:
@@ -163,14 +171,15 @@ class Project:
         known = self._parsed.get(path)
         if known is None or known[0] != content:
             parsing = Report()
-            known = (content, parse_file(place.file, parsing), tuple(parsing.found))
+            known = (content, understand(place.file, parsing), tuple(parsing.found))
             self._parsed[path] = known
             self._validated.pop(path, None)
         report.found.extend(known[2])
         document = known[1]
         if document is None:
             return None
-        self._last_good[path] = document
+        if document.doubts is None:
+            self._last_good[path] = document
         judged = self._validated.get(path)
         if judged is None or judged[0].file.content != content:
             judging = Report()
