@@ -27,6 +27,7 @@ from starlette.types import Receive, Scope, Send
 
 from stoa_runtime.bundles import PreparedTool
 from stoa_runtime.calls import Caller
+from stoa_runtime.protocol import CALLER
 
 METHOD = "subscriptions/listen"
 STREAMS = 4096
@@ -35,7 +36,8 @@ PER_CALLER = 16
 """Streams that one subject may have open with one client."""
 RECHECK_SECONDS = 30.0
 """How often a stream's token is judged where nothing changes."""
-_CALLER = "stoa.caller"
+AGE_SECONDS = 3600.0
+"""How long a stream lasts at the most; its client then opens another, perhaps at another process."""
 
 Authorize = Callable[[Scope], Awaitable[Caller | Response]]
 """The caller whom a request's headers name now, or the answer that refuses it."""
@@ -61,12 +63,14 @@ class Subscriptions:
         streams: int = STREAMS,
         per_caller: int = PER_CALLER,
         recheck_seconds: float = RECHECK_SECONDS,
+        age_seconds: float = AGE_SECONDS,
         body_limit: int = 1_048_576,
     ) -> None:
         self._authorize = authorize
         self._limit = streams
         self._per_caller = per_caller
         self._recheck = recheck_seconds
+        self._age = age_seconds
         self._open: set[_Stream] = set()
         self._held: Counter[tuple[str, str, str]] = Counter()
         self._closed = False
@@ -118,11 +122,12 @@ class Subscriptions:
         if context.request is None or context.request_id is None:
             raise MCPError(mcp_types.INVALID_REQUEST, "A subscription needs a request with an id.")
         scope: Scope = context.request.scope
-        caller: Caller = scope[_CALLER]
+        caller: Caller = scope.pop(CALLER)
         who = (caller.principal.tenant, caller.principal.subject, caller.principal.client)
         if self._closed or len(self._open) >= self._limit or self._held[who] >= self._per_caller:
             raise MCPError(mcp_types.INTERNAL_ERROR, "There are too many subscriptions. Close one, or ask again later.")
         stream = _Stream(_seen(caller))
+        del caller  # Its bundle may be an old one soon.
         self._open.add(stream)
         self._held[who] += 1
         meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: context.request_id}
@@ -137,11 +142,12 @@ class Subscriptions:
                 ),
                 related_request_id=context.request_id,
             )
-            while wanted and await self._holds(stream, scope):
-                await context.session.send_notification(
-                    mcp_types.ToolListChangedNotification(params=mcp_types.NotificationParams(meta=meta)),
-                    related_request_id=context.request_id,
-                )
+            with anyio.move_on_after(self._age):
+                while wanted and await self._differs(stream, scope):
+                    await context.session.send_notification(
+                        mcp_types.ToolListChangedNotification(params=mcp_types.NotificationParams(meta=meta)),
+                        related_request_id=context.request_id,
+                    )
         finally:
             self._open.discard(stream)
             self._held[who] -= 1
@@ -149,7 +155,7 @@ class Subscriptions:
                 del self._held[who]
         return mcp_types.SubscriptionsListenResult(meta=meta)
 
-    async def _holds(self, stream: _Stream, scope: Scope) -> bool:
+    async def _differs(self, stream: _Stream, scope: Scope) -> bool:
         """Waits for another list, and says True then; False where the stream ends before."""
         while True:
             with anyio.move_on_after(self._recheck):
