@@ -83,7 +83,7 @@ FieldPath = Annotated[
 class OperationAnswer(AnswerRule):
     """What is done with the answers of one operation."""
 
-    fields: Annotated[list[FieldPath], Field(min_length=1, max_length=200)] | None = None
+    fields: Annotated[list[FieldPath], Field(min_length=1)] | None = None
     """The members of the answer that are passed on, each with all below it; every one where left out. `[]` stands for
     the items of a list: `lines[].amount`, and `[].id` where the answer itself is one."""
 
