@@ -230,9 +230,7 @@ def _canonical(caller: Caller, tool: AnyTool | None, name: str) -> str | None:
         return tool.name
     if tool is not None:
         return tool.declared.id
-    tenant = caller.snapshot.tenants.get(name.partition("_")[0])
-    hidden = tenant.tools.get(name) if tenant else None
-    return hidden.declared.id if hidden else None
+    return caller.snapshot.tool_id(name)
 
 
 def _refused(rule: str, text: str) -> _Outcome:

@@ -1,10 +1,12 @@
 """The process: one bundle served over MCP, with the metadata that clients sign in by, health and readiness."""
 
+import asyncio
 import contextlib
 import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -26,34 +28,63 @@ from stoa_runtime.gate import Body, Gate
 from stoa_runtime.limits import StoreUnusable, WhenDown, open_store
 from stoa_runtime.metadata import WELL_KNOWN, resource_metadata
 from stoa_runtime.protocol import Protocol
+from stoa_runtime.reload import Load, changes
+from stoa_runtime.sequence import Pin
 from stoa_runtime.serving import Serving, address_rule, open_serving, permitted
 from stoa_runtime.settings import Settings
+from stoa_runtime.signatures import SignatureRefused, trusted
 from stoa_runtime.tokens import KeysUnavailable
+from stoa_runtime.vault import VaultCredentials
 
 log = logging.getLogger("stoa")
 
 
 def application(settings: Settings) -> "Runtime":
     """The ASGI application of one bundle; `BundleError` where the bundle cannot be served."""
-    snapshot = bundles.load(settings.bundle, allow_development=settings.allow_development)
+    load = _loader(settings)
+    snapshot = load(settings.bundle)
     credentials = _credentials(settings, snapshot)
+    _check(settings, snapshot)
+    try:
+        audit = _audit(settings, snapshot)
+        approvals = Approvals.open(settings.state_folder, settings.store_url)
+        return Runtime(settings, snapshot, load, credentials, audit, approvals)
+    except (AuditUnavailable, ApprovalsUnavailable, StoreUnusable) as error:
+        raise BundleError(str(error)) from None
+
+
+def _loader(settings: Settings) -> Load:
+    """What reads bundles as these settings want them judged."""
+    try:
+        keys = trusted(settings.keys)
+    except SignatureRefused as error:
+        raise BundleError(str(error)) from None
+    pin = Pin(settings.state_folder, settings.allow_rollback) if keys else None
+    return partial(bundles.load, allow_development=settings.allow_development, keys=keys, pin=pin)
+
+
+def _audit(settings: Settings, snapshot: Snapshot) -> Audit:
+    rules, more = snapshot.index.enforcement, settings.auditing
+    try:
+        key = more.key.read_bytes().strip() if more.key is not None else None
+    except OSError as error:
+        raise AuditUnavailable(f"the audit log's key {more.key} cannot be read: {error.strerror}") from None
+    return open_audit(
+        settings.audit,
+        source=f"/stoa/{snapshot.index.name}/{snapshot.index.environment}/audit",
+        durability=rules.audit_durability,
+        when_full=rules.audit_when_full,
+        rotate_bytes=more.rotate_bytes,
+        key=key,
+        kafka=more.kafka,
+    )
+
+
+def _check(settings: Settings, snapshot: Snapshot) -> None:
+    """`BundleError` where this process cannot serve the bundle as it wants to be served."""
     address_rule(snapshot)
-    try:
-        audit = open_audit(
-            settings.audit,
-            durability=snapshot.index.enforcement.audit_durability,
-            when_full=snapshot.index.enforcement.audit_when_full,
-        )
-    except AuditUnavailable as error:
-        raise BundleError(str(error)) from None
-    try:
-        approvals = Approvals.open(settings.approvals or settings.audit.parent)
-    except ApprovalsUnavailable as error:
-        raise BundleError(str(error)) from None
-    try:
-        return Runtime(settings, snapshot, credentials, audit, approvals)
-    except StoreUnusable as error:
-        raise BundleError(str(error)) from None
+    if settings.secrets == "environment" and (shared := shared_variables(snapshot.secrets())):
+        raise BundleError(f"two secret references share the variable {shared[0]}: read secrets from files instead")
 
 
 def serve(settings: Settings, started: Callable[[str], None] | None = None) -> None:
@@ -108,19 +139,17 @@ class _Listening(uvicorn.Server):
 
 
 def _credentials(settings: Settings, snapshot: Snapshot) -> Credentials:
-    if settings.secrets == "file":
-        if settings.secrets_folder is None:
-            raise BundleError("secrets come from files, but no folder is named")
-        return FileCredentials(settings.secrets_folder)
-    references = [
-        contract.backend.auth.secret
-        for tenant in snapshot.tenants.values()
-        for contract in tenant.catalog.contracts
-        if contract.backend.auth is not None
-    ]
-    if shared := shared_variables(references):
-        raise BundleError(f"two secret references share the variable {shared[0]}: read secrets from files instead")
-    return EnvironmentCredentials()
+    match settings.secrets:
+        case "file":
+            if settings.secrets_folder is None:
+                raise BundleError("secrets come from files, but no folder is named")
+            return FileCredentials(settings.secrets_folder)
+        case "vault":
+            if settings.vault is None:
+                raise BundleError("secrets come from Vault, but no address is named")
+            return VaultCredentials(settings.vault, snapshot.secrets())
+        case _:
+            return EnvironmentCredentials()
 
 
 class Runtime:
@@ -130,17 +159,22 @@ class Runtime:
         self,
         settings: Settings,
         snapshot: Snapshot,
+        load: Load,
         credentials: Credentials,
         audit: Audit,
         approvals: Approvals,
     ) -> None:
         self._settings = settings
         self._first = snapshot
+        self._load = load
         self._credentials = credentials
         self._audit = audit
         self._approvals = approvals
-        self._limits = open_store(settings.limits_url, self._when_down)
+        self._limits = open_store(settings.store_url, self._when_down)
         self._calls = Calls(audit, approvals, self._limits)
+        self._refused: str | None = None
+        """Why the folder's bundle is not the one that is served."""
+        self._ending: set[asyncio.Task[None]] = set()
         self._current: Serving | None = None
         body = Body(settings.body_limit, settings.body_deadline)
         self._gate = Gate(self.serving, self._calls, audit, self._limits, body)
@@ -176,16 +210,58 @@ class Runtime:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        async with _key_session() as keys, self._gate.subscriptions.served():
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._audit.close)
+            stack.push_async_callback(self._approvals.close)
+            stack.push_async_callback(self._limits.close)
+            if isinstance(self._credentials, VaultCredentials):
+                await self._credentials.start()
+                stack.push_async_callback(self._credentials.stop)
+            keys = await stack.enter_async_context(_key_session())
+            await stack.enter_async_context(self._gate.subscriptions.served())
             self._current = await self._started(self._first, keys)
+            following = asyncio.create_task(self._follow(keys))
             try:
                 yield
             finally:
+                following.cancel()
                 last, self._current = self._current, None
-                await last.end(0)
-                await self._limits.close()
-                await self._approvals.close()
-                self._audit.close()
+                await asyncio.gather(last.end(0), *self._ending)
+
+    async def _follow(self, keys: aiohttp.ClientSession) -> None:
+        """Serves each new good bundle of the folder; while there is a bad one, the last good one stays."""
+        settings = self._settings
+        if not settings.reload_seconds:
+            return
+        served = changes(settings.bundle, lambda: self.serving().snapshot, settings.reload_seconds, load=self._load)
+        async for found in served:
+            try:
+                if isinstance(found, BundleError):
+                    raise found
+                await self._take(found, keys)
+            except BundleError as error:
+                self._refused = str(error)
+                log.error("the new bundle is not served, the last good one stays: %s", error)
+            else:
+                self._refused = None
+
+    async def _take(self, snapshot: Snapshot, keys: aiohttp.ClientSession) -> None:
+        """Serves `snapshot` from the next request on. Requests in flight end on the one that they began with."""
+        before = self.serving()
+        if snapshot.digest == before.snapshot.digest:
+            return
+        _check(self._settings, snapshot)
+        was, now = before.snapshot.index.enforcement, snapshot.index.enforcement
+        if (was.audit_durability, was.audit_when_full) != (now.audit_durability, now.audit_when_full):
+            raise BundleError("it declares other promises of the audit log, which take effect with a new process")
+        if isinstance(self._credentials, VaultCredentials):
+            await self._credentials.want(snapshot.secrets() | before.snapshot.secrets())
+        self._current = await self._started(snapshot, keys)
+        self._gate.subscriptions.changed()
+        log.info("serving bundle %s instead of %s", snapshot.digest, before.snapshot.digest)
+        ending = asyncio.create_task(before.end(self._settings.drain_seconds))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     def _when_down(self) -> WhenDown:
         """What the bundle that is served now says about a store that cannot be reached."""
@@ -216,13 +292,20 @@ class Runtime:
     async def _ready(self, _request: Request) -> Response:
         """Ready when the issuer's keys are known and decisions can be recorded."""
         serving = self._current
-        if serving is None or not self._audit.works:
-            return JSONResponse({"status": "not ready"}, status_code=503)
+        if serving is None:
+            return _unready("nothing is served")
+        if not self._audit.works:
+            return _unready("decisions cannot be recorded")
         try:
             await serving.verifier.keys.refresh_when_old()
         except KeysUnavailable:
-            return JSONResponse({"status": "not ready", "reason": "the issuer's keys are not known"}, status_code=503)
-        return JSONResponse({"status": "ready", "bundle": serving.snapshot.digest})
+            return _unready("the issuer's keys are not known")
+        refused = {} if self._refused is None else {"refused": self._refused}
+        return JSONResponse({"status": "ready", "bundle": serving.snapshot.digest, **refused})
+
+
+def _unready(reason: str) -> Response:
+    return JSONResponse({"status": "not ready", "reason": reason}, status_code=503)
 
 
 def _key_session() -> aiohttp.ClientSession:

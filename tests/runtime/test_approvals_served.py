@@ -301,7 +301,7 @@ def test_while_nothing_can_be_recorded_nothing_is_decided(
     access = {"devops": [DELETE], "viewer": []}
     tenants["ioi"] = tenants["ioi"].model_copy(update={"access": access})
     written = world.write_bundle(tmp_path / "bundle", world.index(issuer.jwks_url, tenants, roles=ROLES), tenants)
-    settings = Settings(bundle=written, audit=tmp_path / "a.jsonl", approvals=tmp_path / "state")
+    settings = Settings(bundle=written, audit=tmp_path / "a.jsonl", state=tmp_path / "state")
     with world.listening(settings) as url:
         stoa = World(url, issuer, backend, settings.audit, "")
         text = stoa.call(DELETE, {"id": "x"}, token=shared.parzival)["content"][0]["text"]

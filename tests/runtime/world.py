@@ -334,7 +334,7 @@ def catalog(
             "display_name": tenant.title(),
             "tier": "gold",
             "contact": f"{tenant}@example.test",
-            "rate": bundle.RateLimit(calls=1000, seconds=60),
+            "rate": bundle.RateLimit(calls=100_000, seconds=60),
             "contracts": sorted(contracts, key=lambda c: c.name),
             "tools": tools,
             "access": {"cpi-admin": everything, "devops": everything, "viewer": reading},
