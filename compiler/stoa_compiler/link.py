@@ -7,6 +7,7 @@ cause once, and nothing that only follows from it.
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 from stoa_compiler import fixes, openapi
@@ -91,7 +92,7 @@ def link(source: Source, valid: Sequence[Valid], report: Report) -> Graph | None
         PLATFORM_TENANT, platform.document, platform.value.spec.people, platform.value.spec.groups
     )
     tenants = [linker.tenant(v.document, v.value) for v in valid if isinstance(v.value, Tenant)]
-    for name in sorted(set(documents.tenants()) - {t.name for t in tenants}):
+    for name in sorted(set(documents.tenants) - {t.name for t in tenants}):
         linker.without_tenant(name)
     return Graph(
         name=platform.value.metadata.name,
@@ -126,6 +127,7 @@ class _Documents:
         """Names of the tenant's documents of one kind, sound or not."""
         return self.declared.get((tenant, kind), ())
 
+    @cached_property
     def tenants(self) -> Sequence[str]:
         """Names of all tenants, sound or not."""
         return sorted({tenant for tenant, _ in self.declared})
@@ -161,7 +163,7 @@ class _Linker:
             self._known("role", grant.role, list(spec.roles), document, ("spec", "grants", index, "role"))
             for at, pattern in enumerate(grant.tools):
                 self._pattern(pattern, document, ("spec", "grants", index, "tools", at))
-        tenants = self.documents.tenants()
+        tenants = self.documents.tenants
         for index, allowed in enumerate(spec.backends.allowed_hosts):
             for at, tenant in enumerate(allowed.tenants):
                 loc = ("spec", "backends", "allowedHosts", index, "tenants", at)
@@ -368,7 +370,7 @@ class _Linker:
         tenant, contract, operation = pattern.split(":")
         if tenant == "*":
             return
-        if not self._known("tenant", tenant, self.documents.tenants(), document, loc) or contract == "*":
+        if not self._known("tenant", tenant, self.documents.tenants, document, loc) or contract == "*":
             return
         contracts = self.documents.names(tenant, "UniversalAPIContract")
         if not self._known("contract", contract, contracts, document, loc, f"{tenant}:") or operation == "*":

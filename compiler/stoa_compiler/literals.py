@@ -15,6 +15,11 @@ _LITERALS = (
     ("a JSON web token", re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")),
 )
 _SHORTEST = 15
+MARKS = (
+    *("PRIVATE KEY-----", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "glptt-"),
+    *("glrt-", "gldt-", "xox", "k_live_", "AIza", "sk-", "hvb.", "hvs.", "eyJ"),
+)
+"""Every literal above holds one of these."""
 
 
 def kind_of_secret(text: str) -> str | None:

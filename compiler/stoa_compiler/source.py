@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import orjson
+
 Loc = tuple[str | int, ...]
 """A path of keys and indexes from a document's root."""
 
@@ -84,6 +86,15 @@ class Document:
     """The tree of spans, made when it is first asked for: a document without mistakes never needs it."""
     doubts: Doubts | None = None
     """None where the YAML is without mistakes; with any, the document is looked at and never compiled."""
+
+    def may_hold(self, *marks: str) -> bool:
+        """Whether a walk through all values can find one of `marks`, which have no quote, backslash or control
+        character: they are looked for in the document's JSON, which is much faster."""
+        try:
+            text = orjson.dumps(self.data).decode()
+        except TypeError:
+            return True  # What JSON cannot say is looked at value by value.
+        return any(mark in text for mark in marks)
 
     def find(self, loc: Loc, words: str, after: str = "") -> Span:
         """The span of `words` where they first follow `after` in the text at `loc`; else the whole text's."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from stoa_compiler.diagnostics import Note, Report, Rule
 from stoa_compiler.graph import Graph
-from stoa_compiler.literals import kind_of_secret
+from stoa_compiler.literals import MARKS, kind_of_secret
 from stoa_compiler.source import Document, Loc
 
 FOREIGN_SECRET = Rule(
@@ -55,6 +55,8 @@ def check(graph: Graph, report: Report) -> None:
 
 def check_literals(document: Document, report: Report) -> None:
     """Adds secrets that are written out: names their kind and key, never the value."""
+    if not document.may_hold(*MARKS):
+        return
     for loc, text in _strings(document.data, ()):
         kind = kind_of_secret(text)
         if kind is not None:

@@ -293,6 +293,7 @@ def _verify_catalog(graph: Graph, tenant: TenantNode, catalog: Mapping[str, Any]
     for name in unknown:
         report.add(TABLE_DIFFERS, span(), f"the access table names `{name}`, which is no tool")
     declared = set(_declared_access(graph, tenant))
+    operations = {o.tool_id: o for o in tenant.operations}
     for role, tool in sorted(rendered - declared):
         report.add(TABLE_DIFFERS, span(), f"`{role}` may call `{tool}`, which no grant gives")
     for role, tool in sorted(declared - rendered):
@@ -300,7 +301,7 @@ def _verify_catalog(graph: Graph, tenant: TenantNode, catalog: Mapping[str, Any]
     for tool in catalog["tools"]:
         if tool["id"].split(":")[0] != tenant.name or catalog["tenant"] != tenant.name:
             report.add(CROSSED, span(), f"the catalog of `{tenant.name}` holds `{tool['id']}`")
-        operation = _operation(tenant, tool["id"])
+        operation = operations.get(tool["id"])
         if operation is None or operation.declared.side_effects != tool["sideEffects"]:
             report.add(SHAPE, span(), f"`{tool['id']}` is not declared so")
             continue
@@ -344,10 +345,6 @@ def _declared_access(graph: Graph, tenant: TenantNode) -> Iterator[tuple[str, st
                 }
                 if effects == {"allow"} and PERMISSION_FOR[operation.side_effects] in declared.permissions:
                     yield role, tool
-
-
-def _operation(tenant: TenantNode, tool_id: str) -> OperationNode | None:
-    return next((o for o in tenant.operations if o.tool_id == tool_id), None)
 
 
 TARGET = Target(name="mcp", emit=emit, verify=verify, rules=RULES)
