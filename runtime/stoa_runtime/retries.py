@@ -54,7 +54,7 @@ def wait_seconds(tried: int, backoff_ms: int, retry_after: str | None, chance: C
 
     What the backend asks for counts where that is longer. `chance` gives numbers from 0 to 1.
     """
-    backoff = backoff_ms * 2**tried / 1000
+    backoff = backoff_ms * (1 << tried) / 1000
     return max(backoff * (0.5 + chance() / 2), asked_seconds(retry_after) or 0.0)
 
 
@@ -66,9 +66,10 @@ def asked_seconds(retry_after: str | None, now: Callable[[], float] = time.time)
     if text.isascii() and text.isdigit():
         return float(text[:9])
     try:
-        return max(0.0, float(parsedate_to_datetime(text).timestamp()) - now())
+        at: float = parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
         return None
+    return max(0.0, at - now())
 
 
 CHANCE: Callable[[], float] = random.random
