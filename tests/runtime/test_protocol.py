@@ -1,6 +1,7 @@
 """The protocol over a socket: what discovery says, what real clients send, headers, streams and progress."""
 
 import asyncio
+import dataclasses
 import http.client
 import json
 import signal
@@ -13,9 +14,11 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from mcp.client.subscriptions import ToolsListChanged
 from mcp.shared.exceptions import MCPError
 
-from tests.runtime.world import LEGACY, MODERN, World
+from stoa_runtime.settings import Settings
+from tests.runtime.world import LEGACY, MODERN, World, catalog, index, listening, write_bundle
 
 VERSION = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
@@ -201,6 +204,39 @@ async def test_who_listens_is_told_what_there_is_and_may_stay(stoa: World, parzi
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await anext(aiter(subscription))
+
+
+@pytest.mark.anyio
+async def test_another_bundle_is_told_to_those_whose_list_it_changes(stoa: World, tmp_path: Path) -> None:
+    tenants = dict(stoa.tenants)
+    platform = index(stoa.issuer.jwks_url, tenants)
+    settings = Settings(
+        bundle=write_bundle(tmp_path / "bundle", platform, tenants),
+        audit=tmp_path / "audit.jsonl",
+        secrets="file",
+        secrets_folder=stoa.audit.parent.parent / "secrets",
+        reload_seconds=0.1,
+    )
+    with listening(settings) as url:
+        there = dataclasses.replace(stoa, url=url)
+        async with (
+            there.client(stoa.issuer.token(), "auto") as parzival,
+            there.client(stoa.issuer.token(sub="sorrento", tenant="greg"), "auto") as sorrento,
+            parzival.listen(tools_list_changed=True) as heard,
+            sorrento.listen(tools_list_changed=True) as unheard,
+        ):
+            before = [tool.name for tool in (await parzival.list_tools(cache_mode="bypass")).tools]
+            ioi = tenants["ioi"]
+            kept = [tool for tool in ioi.tools if tool.name != "ioi_billing_none"]
+            tenants["ioi"] = catalog("ioi", list(ioi.contracts), kept)
+            write_bundle(settings.bundle, platform, tenants)
+            async with asyncio.timeout(20):
+                assert await anext(aiter(heard)) == ToolsListChanged()
+            after = [tool.name for tool in (await parzival.list_tools(cache_mode="bypass")).tools]
+            assert set(before) - set(after) == {"ioi_billing_none"}
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await anext(aiter(unheard))
 
 
 @pytest.mark.anyio

@@ -53,7 +53,9 @@ async def served(scratch: Path) -> AsyncIterator[str]:
     assert snapshot.development is not None
     manifest = RuntimeManifest.model_validate_json((folder / RUNTIME_MANIFEST).read_bytes())
     issuer = issuer_application(snapshot.development, snapshot.index, manifest)
-    runtime = application(Settings(bundle=folder, audit=scratch / "audit.jsonl", allow_development=True))
+    # The suite waits for a notification for less than a second and a half.
+    settings = Settings(bundle=folder, audit=scratch / "audit.jsonl", allow_development=True, reload_seconds=0.1)
+    runtime = application(settings)
     signed = _Signed(runtime)
     async with (
         serve_locally(backend.application(change), _HOST, ports["backend"]),
