@@ -5,6 +5,7 @@ cover the tool's side effects. Everything else is refused.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from stoa_compiler.graph import ContractNode, OperationNode
 from stoa_schemas.documents.access import PERMISSION_FOR, Grant
@@ -13,7 +14,15 @@ from stoa_schemas.documents.platform import Role
 
 def matches(pattern: str, tool_id: str) -> bool:
     """Whether `pattern` names the tool: segment by segment, `*` for one whole segment."""
-    return all(p in ("*", t) for p, t in zip(pattern.split(":"), tool_id.split(":"), strict=True))
+    for wanted, segment in zip(_segments(pattern), _segments(tool_id), strict=True):
+        if wanted != "*" and wanted != segment:
+            return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _segments(name: str) -> list[str]:
+    return name.split(":")
 
 
 def permits(role: Role, operation: OperationNode) -> bool:

@@ -1,12 +1,14 @@
 """The semantic rules against those who try to get round them."""
 
 import ipaddress
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stoa_compiler import literals
 from stoa_compiler.checks.addresses import endpoint, host_matches, is_cluster_name, literal_address
 from stoa_compiler.checks.schemas import pattern_problem
 from stoa_compiler.literals import kind_of_secret, masked
@@ -314,3 +316,13 @@ def test_grants_to_a_draft_or_beside_a_mistake_are_not_called_empty(source: Copy
     assert "STOA423" not in source.change(ORDERS, "status: published", "status: draft").codes()
     assert source.change(ORDERS, "sideEffects: read", "sideEffects: write").codes()[:1] == ["STOA432"]
     assert "STOA423" not in source.codes()
+
+
+@pytest.mark.parametrize(("kind", "pattern"), literals._LITERALS)
+def test_every_literal_secret_holds_a_mark(kind: str, pattern: re.Pattern[str]) -> None:
+    @settings(max_examples=50, deadline=None)
+    @given(st.from_regex(pattern))
+    def holds(text: str) -> None:
+        assert any(mark in text for mark in literals.MARKS), kind
+
+    holds()

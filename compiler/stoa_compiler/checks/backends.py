@@ -1,5 +1,8 @@
 """Rules on backends: on an allowed host, by name, over TLS, and never where the platform itself lives."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from stoa_compiler.checks.addresses import endpoint, host_matches, is_cluster_name, is_loopback_host, literal_address
 from stoa_compiler.diagnostics import Report, Rule
 from stoa_compiler.graph import ContractNode, Graph, TenantNode
@@ -30,14 +33,45 @@ RULES = (HOST_NOT_ALLOWED, ADDRESS, PLAIN_HTTP)
 
 def check(graph: Graph, report: Report) -> None:
     """Adds backends that are not where the platform allows them."""
+    hosts = _Hosts.of(graph)
     for tenant in graph.tenants:
         for contract in tenant.contracts:
             for environment, url in contract.declared.spec.backend.urls.items():
-                _backend(graph, tenant, contract, environment, url, report)
+                _backend(graph, hosts, tenant, contract, environment, url, report)
+
+
+@dataclass(frozen=True)
+class _Hosts:
+    """The tenants for which the platform lists each host, so that many tenants cost no more than each its own."""
+
+    listed: Mapping[str, frozenset[str]]
+    """By entry of the allow-list."""
+    tenants: frozenset[str]
+    """Every tenant of the graph."""
+
+    @classmethod
+    def of(cls, graph: Graph) -> "_Hosts":
+        listed: dict[str, frozenset[str]] = {}
+        for allowed in graph.platform.spec.backends.allowed_hosts:
+            listed[allowed.host] = listed.get(allowed.host, frozenset()) | frozenset(allowed.tenants)
+        return cls(listed, frozenset(t.name for t in graph.tenants))
+
+    def named_for(self, host: str) -> frozenset[str]:
+        """The tenants for which an entry names the host: it, or any name that it lies below."""
+        labels = host.split(".")
+        entries = [host, *("*." + ".".join(labels[at:]) for at in range(1, len(labels)))]
+        found = [self.listed[e] for e in entries if e in self.listed and host_matches(e, host)]
+        return frozenset().union(*found)
 
 
 def _backend(
-    graph: Graph, tenant: TenantNode, contract: ContractNode, environment: EnvironmentName, url: str, report: Report
+    graph: Graph,
+    hosts: _Hosts,
+    tenant: TenantNode,
+    contract: ContractNode,
+    environment: EnvironmentName,
+    url: str,
+    report: Report,
 ) -> None:
     spec = graph.platform.spec
     declared = spec.environments.get(environment)
@@ -60,8 +94,8 @@ def _backend(
             said = "an address" if str(address) == host else f"the address {address}"
         report.add(ADDRESS, where(host), f"`{host}` is {said}")
         return
-    named = {t for a in spec.backends.allowed_hosts if host_matches(a.host, host) for t in a.tenants}
-    if tenant.name not in named and named <= {t.name for t in graph.tenants}:  # Else a name is misspelt there.
+    named = hosts.named_for(host)
+    if tenant.name not in named and named <= hosts.tenants:  # Else a name is misspelt there.
         report.add(HOST_NOT_ALLOWED, where(host), f"`{host}` is not listed for `{tenant.name}`")
     if scheme != "https" and not development:
         report.add(PLAIN_HTTP, where("http:"), f"`{environment}` is reached by plain http")
