@@ -72,8 +72,15 @@ SOURCE_BROKEN = Rule(
     why="Nothing can be taken from a description that is not well formed.",
     help="Mend the description, pin its new digest.",
 )
+SOURCE_UNUSED = Rule(
+    code="STOA306",
+    title="nothing reads the OpenAPI description",
+    why="A description is read when a contract pins it. This one changes nothing, whatever it says.",
+    help="Pin it with `source` in a contract's `spec`, or remove the file.",
+    severity="warning",
+)
 
-RULES = (UNKNOWN_REFERENCE, FOREIGN_REFERENCE, SOURCE_MISSING, SOURCE_CHANGED, SOURCE_BROKEN)
+RULES = (UNKNOWN_REFERENCE, FOREIGN_REFERENCE, SOURCE_MISSING, SOURCE_CHANGED, SOURCE_BROKEN, SOURCE_UNUSED)
 
 D = TypeVar("D", Tenant, UniversalAPIContract, Consumer, Plan, Subscription)
 
@@ -82,6 +89,7 @@ def link(source: Source, valid: Sequence[Valid], report: Report) -> Graph | None
     """The graph of what is sound; None where there is no sound platform document to build on."""
     documents = _Documents.of(source, valid)
     _check_subscriptions(documents, valid, report)
+    _check_descriptions(source, documents, report)
     platform = next((v for v in valid if isinstance(v.value, Platform)), None)
     if platform is None or not isinstance(platform.value, Platform):
         return None
@@ -144,6 +152,25 @@ def _check_subscriptions(documents: _Documents, valid: Sequence[Valid], report: 
             for kind, key in (("Consumer", "consumer"), ("UniversalAPIContract", "contract"), ("Plan", "plan")):
                 name = getattr(v.value.spec, key)
                 _check_reference(documents, v.value.metadata.tenant, kind, name, v.document, ("spec", key), report)
+
+
+def _check_descriptions(source: Source, documents: _Documents, report: Report) -> None:
+    """OpenAPI descriptions that no contract of their tenant pins."""
+    for path, file in source.descriptions.items():
+        tenant, _, name = path.partition("/")
+        contracts = documents.sound.get((tenant, "UniversalAPIContract"), ())
+        if len(contracts) < len(documents.names(tenant, "UniversalAPIContract")):
+            continue  # One with mistakes may pin it.
+        pinned = {s.file for v in contracts if isinstance(v.value, UniversalAPIContract) and (s := v.value.spec.source)}
+        if name in pinned or any(f"{tenant}/{p}" not in source.descriptions for p in pinned):
+            continue  # A source that is not there may be this one by another name.
+        digest = hashlib.sha256(file.content).hexdigest()
+        report.add(
+            SOURCE_UNUSED,
+            file.span(),
+            f"no contract of `{tenant}` pins `{name}`, so nothing reads it",
+            help=f"Write `source: {{file: {name}, sha256: {digest}}}` below `spec` of a contract, or remove the file.",
+        )
 
 
 @dataclass(frozen=True)

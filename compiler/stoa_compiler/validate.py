@@ -229,6 +229,10 @@ _FORMS: Mapping[str, str] = {
     pattern_of(base.Day): "Write a day as `YYYY-MM-DD`: `2027-03-31`.",
     pattern_of(base.Url): "Write an absolute http or https URL without user, query or fragment: "
     "`https://api.example.com/v1`.",
+    pattern_of(
+        base.DnsName
+    ): "Write a DNS name in lower case: labels of letters, digits and inner hyphens, each at most "
+    "63 characters, with dots between them.",
     pattern_of(base.HostPattern): "Write a host name in lower case, or `*.` and a host name for every name below it.",
     pattern_of(base.Cidr): "Write a range in CIDR form: `10.20.0.0/16`.",
     r"^sources/[a-z0-9][A-Za-z0-9._-]*\.(json|yaml|yml)$": "Write `sources/` and the name of a file that lies right in "

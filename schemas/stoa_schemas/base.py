@@ -106,10 +106,14 @@ RedirectUri = Annotated[
         min_length=1, max_length=512, examples=["https://app.example.com/callback", "http://127.0.0.1:7777/callback"]
     ),
 ]
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+"""One part of a DNS name (RFC 1123, 2.1): at most 63 characters, the first and the last a letter or a digit."""
+DnsName = Annotated[str, Field(pattern=rf"^{_LABEL}(\.{_LABEL})+$", max_length=253, examples=["acme.example"])]
+"""A DNS name of at least two labels."""
 HostPattern = Annotated[
     str,
     Field(
-        pattern=r"^(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*$",
+        pattern=rf"^(\*\.)?{_LABEL}(\.{_LABEL})*$",
         max_length=253,
         examples=["api.example.com", "*.example.com"],
     ),

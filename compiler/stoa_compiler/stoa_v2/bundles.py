@@ -534,7 +534,7 @@ class _Api:
                 said = f"a lower rate, {lowest} a minute, concerns `{self.draft.name}` too"
                 self.account.put(loc, "duplicate", said)
                 continue
-            said = "read as calls a minute, like `rateLimits.global`; checked and shown, not counted by the runtime"
+            said = "read as calls a minute of one caller, like `rateLimits.global`; the runtime enforces it"
             if rate < lowest:
                 said += f"; lowered to {rate}, the most that the platform lets `{classification}` have"
             all_places = [self.draft.place("operations", o, "limits", "rate") for o in operations]
@@ -635,7 +635,7 @@ def _quotas(
         rate = min(number, max(1, most), 999_999_999)
         if calls_per_second(f"{rate}/minute") <= calls_per_second(cap.max_rate):
             result["rate"] = f"{rate}/minute"
-            said = "checked and shown, and not counted by the runtime"
+            said = "the runtime enforces it for all calls of the tenant"
             if rate < number:
                 said += f"; lowered to {rate}, the most that the tier `{tier}` has"
             account.put(at, "changed", said, Place(path, ("spec", "quotas", "rate")))

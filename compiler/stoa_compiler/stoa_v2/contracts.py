@@ -64,7 +64,7 @@ _POLICIES = {
     "audit-logging": ("now enforced", "every call, also a refused one, stands in the audit log"),
     "rate-limit": (
         "no equivalent",
-        "rates are declared as `limits` and checked against caps; the runtime does not count calls",
+        "it named no rate; declare `limits` of each operation, which the runtime enforces",
     ),
     "mtls": ("no equivalent", "callers prove who they are by OAuth tokens; client certificates are not asked for"),
     "data-encryption": ("derived", "every gateway and backend outside development is https"),

@@ -39,8 +39,8 @@ AUTHENTICATION_KEYS = ("type", "header", "env_var", "username")
 Verdict = tuple[Outcome, str]
 
 _IDENTITY = "the identity provider's realm says it, and the platform document names the realm"
-_NOT_COUNTED = (
-    "the runtime does not count calls; an operation's `limits` and a tenant's `quotas.rate` are checked and shown"
+_COUNTED_NOW = (
+    "the runtime counts and enforces an operation's `limits`, a tenant's `quotas.rate` and the plans of subscriptions"
 )
 _OPERATIONS = "a matter of what runs the gateway, not of what an API is"
 
@@ -52,7 +52,7 @@ VERDICTS: dict[tuple[str, ...], Verdict] = {
     ("spec", "classifications"): ("unknown", "the classes are `H`, `VH` and `VVH`"),
     ("spec", "classifications", "*", "description"): ("note", "the platform document describes the classes"),
     ("spec", "classifications", "*", "enabled"): ("derived", "a class holds for the contracts that name it"),
-    ("spec", "classifications", "*", "burst"): ("no equivalent", f"an operation has a rate; {_NOT_COUNTED}"),
+    ("spec", "classifications", "*", "burst"): ("no equivalent", "an operation has a rate; only a plan has a `burst`"),
     ("spec", "classifications", "*", "retry_policy"): ("no equivalent", "retries have a number and a first wait"),
     ("spec", "classifications", "*", "circuit_breaker"): ("no equivalent", "a breaker has `failures` and `reset`"),
     ("spec", "classifications", "*", "connection_pool"): ("no equivalent", _OPERATIONS),
@@ -107,9 +107,12 @@ VERDICTS: dict[tuple[str, ...], Verdict] = {
     ),
     ("spec", "security", "secrets", "provider"): ("derived", "secrets are kept in Vault and named by reference"),
     ("spec", "security", "secrets", "rotation_enabled"): ("never enforced", "Vault rotates; a bundle cannot"),
-    ("spec", "rateLimits"): ("never enforced", _NOT_COUNTED),
-    ("spec", "rateLimits", "headers"): ("never enforced", "no calls are counted, so no header can say what is left"),
-    ("spec", "quotas"): ("never enforced", f"nothing counted it; {_NOT_COUNTED}"),
+    ("spec", "rateLimits"): ("never enforced", f"nothing counted it; {_COUNTED_NOW}"),
+    ("spec", "rateLimits", "headers"): (
+        "no equivalent",
+        "who is refused is told how long to wait; no header says what is left",
+    ),
+    ("spec", "quotas"): ("never enforced", f"nothing counted it; {_COUNTED_NOW}"),
     ("spec", "quotas", "max_apis"): ("derived", "the tenant's tier says how many contracts it may have"),
     ("spec", "quotas", "max_consumers"): ("derived", "the tenant's tier says how many consumers it may have"),
     ("spec", "quotas", "alerts"): ("never enforced", "nobody was told"),

@@ -499,12 +499,9 @@ def _verify_policy(values: HelmValues, graph: Graph, environment: str, span: Spa
     if policy.dns != type(policy.dns)():
         wrong.append("to DNS")
     if wrong:
-        report.add(
-            WRONG_POLICY,
-            span,
-            f"the network policy and the zones disagree on {len(wrong)} ways",
-            [Note(f"among them: {listed(wrong, 4)}")],
-        )
+        places, which = ("one place", "there") if len(wrong) == 1 else (f"{len(wrong)} places", "among them")
+        said = f"the network policy and the zones disagree in {places}"
+        report.add(WRONG_POLICY, span, said, [Note(f"{which}: {listed(wrong, 4)}")])
 
 
 Address = tuple[int, str]

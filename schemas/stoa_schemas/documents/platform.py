@@ -8,6 +8,7 @@ from stoa_schemas.base import (
     API_VERSION,
     Cidr,
     Closed,
+    DnsName,
     Duration,
     HostPattern,
     Id,
@@ -248,7 +249,7 @@ class PlatformSpec(Closed):
 
     display_name: Title
     """The platform's name as people see it."""
-    domain: Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$", max_length=253, examples=["acme.example"])]
+    domain: DnsName
     """Gateways and issuers of all but development environments must be at or below this DNS name."""
     environments: Annotated[dict[EnvironmentName, Environment], Field(min_length=1)]
     """Where the platform runs."""

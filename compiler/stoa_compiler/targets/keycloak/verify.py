@@ -348,7 +348,7 @@ def _check_people(proof: _Proof) -> None:
             proof.add(COLLISION, where, message)
         for key in ("firstName", "lastName"):
             if _PROHIBITED.search(realm.users.get(person.username, {}).get(key, "")):
-                proof.add(NAME_REFUSED, _at(person.origin, key), f"the {key} of `{person.username}` is refused")
+                proof.add(NAME_REFUSED, _at(person.origin, key), f"Keycloak refuses the `{key}` of `{person.username}`")
         if person.username not in realm.users:
             proof.add(UNDECLARED, _at(person.origin), f"the realm lacks `{person.username}`")
     for name in sorted(set(realm.users) - set(proof.people) - set(service)):
