@@ -1,5 +1,6 @@
 """What the operator of one process decides; everything else comes from the bundle."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,24 @@ class AuditSettings:
     """A file with the secret that seals each line; absent: lines are chained and not sealed."""
     kafka: KafkaTopic | None = None
     """A topic instead of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySettings:
+    """What the process tells about itself while it serves; nothing, unless one of these is set."""
+
+    metrics: tuple[str, int] | None = None
+    """Address and port of the page of metrics; port 0 takes a free one."""
+    metrics_tools: bool = False
+    """Whether calls are counted by tool too: one series more for each tool that is called."""
+    traces: str | None = None
+    """The collector that spans go to, by OTLP over HTTP: `http://HOST:4318`."""
+    traces_ratio: float = 1.0
+    """The share of traces that are recorded of those that nobody decided about before."""
+
+
+class SettingsRefused(Exception):
+    """Settings that do not go together; the message is for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +85,19 @@ class Settings:
     """Seconds that a request's body may take to arrive."""
     drain_seconds: int = 20
     """Seconds that calls in flight may take to end when the process is asked to stop, or serves another bundle."""
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
+    """Metrics and traces."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 2:
+            return
+        if self.store_url is None:
+            raise SettingsRefused(
+                f"{self.workers} workers without a store would each count the limits for itself, so that every limit"
+                f" counts {self.workers} times: name a Valkey or Redis that they share (`--store`), or serve with one"
+            )
+        if not hasattr(os, "fork"):
+            raise SettingsRefused("several workers need a system that can fork processes; serve with one here")
 
     @property
     def state_folder(self) -> Path:
