@@ -18,6 +18,7 @@ from stoa_compiler.target import Artifact, Target
 from stoa_compiler.targets import TARGETS
 from stoa_compiler.unlinked import judge_unlinked
 from stoa_compiler.validate import validate
+from stoa_compiler.watch import UNWATCHED, Watch
 from stoa_schemas import bundle
 
 
@@ -40,32 +41,41 @@ class Bundle:
     """The runtime manifest's digest; None where the target `mcp` is not rendered."""
 
 
-def read(root: Path, report: Report, jobs: int = 1) -> Checked:
+def read(root: Path, report: Report, jobs: int = 1, watch: Watch = UNWATCHED) -> Checked:
     """The source's graph with every finding of the phases before the first output."""
-    return judge(load(root, report), report, jobs)
+    with watch.phase("load"):
+        source = load(root, report)
+    return judge(source, report, jobs, watch)
 
 
-def judge(source: Source, report: Report, jobs: int = 1) -> Checked:
+def judge(source: Source, report: Report, jobs: int = 1, watch: Watch = UNWATCHED) -> Checked:
     """The same for files that are in memory."""
-    documents = parse(source.placed, report, jobs)
-    models = validate(documents, report)
-    graph = link(source, models, report)
-    if graph is not None:
-        check(graph, report)
-    judge_unlinked(documents, graph, report)
+    with watch.phase("parse"):
+        documents = parse(source.placed, report, jobs)
+    with watch.phase("validate"):
+        models = validate(documents, report)
+    with watch.phase("link"):
+        graph = link(source, models, report)
+    with watch.phase("check"):
+        if graph is not None:
+            check(graph, report)
+        judge_unlinked(documents, graph, report)
     return Checked(source, graph)
 
 
-def render(graph: Graph, environment: str, report: Report) -> Bundle:
+def render(graph: Graph, environment: str, report: Report, watch: Watch = UNWATCHED) -> Bundle:
     """The environment's bundle, each target's artifacts verified; raises `Stop` when one does not hold."""
     files: dict[str, Artifact] = {}
     for target in targets_of(graph, environment):
         carried = {p: a for p, a in files.items() if p.split("/")[0] in target.carries}
-        emitted = {a.path: a for a in target.emit(graph, environment, carried)}
-        target.verify(graph, environment, {**carried, **emitted}, report)
+        with watch.phase("emit", target.name):
+            emitted = {a.path: a for a in target.emit(graph, environment, carried)}
+        with watch.phase("verify", target.name):
+            target.verify(graph, environment, {**carried, **emitted}, report)
         files.update(emitted)
     report.stop_if_errors()
-    return seal(graph, environment, files)
+    with watch.phase("seal"):
+        return seal(graph, environment, files)
 
 
 def targets_of(graph: Graph, environment: str) -> list[Target]:
