@@ -4,27 +4,24 @@ Well-formed lists and calls are answered here from what is prepared; all else go
 caller in the scope.
 """
 
-import asyncio
 import datetime
-import json
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import mcp_types
-import orjson
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from stoa_runtime import prepared, progress, results
+from stoa_runtime import bodies, prepared, progress, results
 from stoa_runtime.audit import Audit, AuditUnavailable, Event
+from stoa_runtime.bodies import BodyRefused, Bounds
 from stoa_runtime.bundles import PreparedTool
 from stoa_runtime.calls import Call, Caller, Calls, UnknownTool
 from stoa_runtime.limits import LimitReached, Store
 from stoa_runtime.metadata import challenge
-from stoa_runtime.nesting import is_too_deep
 from stoa_runtime.principals import Principal, PrincipalRefused, principal
 from stoa_runtime.protocol import CALLER
 from stoa_runtime.serving import Serving
@@ -34,16 +31,6 @@ from stoa_runtime.tracing import trace
 
 PRINCIPALS = 10_000
 """Principals that are remembered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """What a request's body may be."""
-
-    limit: int
-    """Bytes."""
-    deadline: float
-    """Seconds that it may take to arrive."""
 
 
 @dataclass(slots=True)
@@ -89,15 +76,17 @@ class _Stop(Exception):
 class Gate:
     """Answers requests whose caller is known and may speak to the platform at all."""
 
-    def __init__(self, serving: Callable[[], Serving], calls: Calls, audit: Audit, limits: Store, body: Body) -> None:
+    def __init__(
+        self, serving: Callable[[], Serving], calls: Calls, audit: Audit, limits: Store, bounds: Bounds
+    ) -> None:
         self._serving = serving
         self._calls = calls
         self._audit = audit
         self._limits = limits
-        self._bounds = body
+        self._bounds = bounds
         self._principals: OrderedDict[tuple[str, datetime.date, bytes], Principal] = OrderedDict()
         self._envelopes = prepared.Envelopes()
-        self.subscriptions = Subscriptions(self.authorize, body_limit=body.limit)
+        self.subscriptions = Subscriptions(self.authorize, body_limit=bounds.limit)
         """The open streams; it is told when another bundle is served."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,8 +106,7 @@ class Gate:
                 raise _Stop(Response(status_code=405, headers={"Allow": "POST"}))
             caller = _caller(serving, given, await self._principal(serving, given))
             await self._admit(serving, caller.principal)
-            body = await self._body(given, receive)
-            message = _parsed(body)
+            body, message = await self._message(given, receive)
         except _Stop as stop:
             await self._ended(serving, given, stop)(scope, receive, send)
             return
@@ -229,27 +217,17 @@ class Gate:
                 self._principals.popitem(last=False)
         return who
 
-    async def _body(self, given: Head, receive: Receive) -> bytes:
-        limit = self._bounds.limit
-        declared = given.values.get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > limit:
-            raise _Stop(Response("The body is too large.", status_code=413))
-        body = bytearray()
+    async def _message(self, given: Head, receive: Receive) -> tuple[bytes, Any]:
+        """The body, and what it says."""
         try:
-            async with asyncio.timeout(self._bounds.deadline):
-                while True:
-                    message = await receive()
-                    if message["type"] != "http.request":
-                        raise _Stop(Response(status_code=400))
-                    body += message.get("body", b"")
-                    if len(body) > limit:
-                        raise _Stop(Response("The body is too large.", status_code=413))
-                    if not message.get("more_body", False):
-                        return bytes(body)
-        except TimeoutError:
-            raise _Stop(
-                Response("The body did not arrive in time.", status_code=408, headers={"Connection": "close"})
-            ) from None
+            body = await bodies.read(receive, given.values.get(b"content-length"), self._bounds)
+        except BodyRefused as refused:
+            headers = {"Connection": "close"} if refused.status == 408 else {}
+            raise _Stop(Response(str(refused), status_code=refused.status, headers=headers)) from None
+        try:
+            return body, bodies.parsed(body)
+        except ValueError:
+            raise _Stop(_malformed()) from None
 
     def _recorded(self, serving: Serving, given: Head, stop: _Stop) -> Response:
         assert stop.rule is not None
@@ -293,30 +271,6 @@ def _caller(serving: Serving, given: Head, who: Principal) -> Caller:
 
 def _unauthorized(value: str) -> Response:
     return JSONResponse({"error": "invalid_token"}, status_code=401, headers={"WWW-Authenticate": value})
-
-
-def _parsed(body: bytes) -> Any:
-    """The body, read strictly: no NaN, no lone surrogates, no member twice, no deep nesting.
-
-    Two readers that take different ones of a duplicated member would see two different calls. A body that is
-    written again as the very same bytes has lost no member, which spares reading it a second time.
-    """
-    try:
-        value = orjson.loads(body)
-        if orjson.dumps(value) != body:
-            value = json.loads(body, object_pairs_hook=_once)
-    except (ValueError, RecursionError):
-        raise _Stop(_malformed()) from None
-    if is_too_deep(value):
-        raise _Stop(_malformed())
-    return value
-
-
-def _once(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member stands twice")
-    return members
 
 
 def _malformed() -> Response:

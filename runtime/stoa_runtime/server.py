@@ -21,10 +21,11 @@ from starlette.types import Receive, Scope, Send
 from stoa_runtime import bundles, control
 from stoa_runtime.approvals import Approvals, ApprovalsUnavailable
 from stoa_runtime.audit import Audit, AuditUnavailable, open_audit
+from stoa_runtime.bodies import Bounds
 from stoa_runtime.bundles import BundleError, Snapshot
 from stoa_runtime.calls import Calls
 from stoa_runtime.credentials import Credentials, EnvironmentCredentials, FileCredentials, shared_variables
-from stoa_runtime.gate import Body, Gate
+from stoa_runtime.gate import Gate
 from stoa_runtime.limits import StoreUnusable, WhenDown, open_store
 from stoa_runtime.metadata import WELL_KNOWN, resource_metadata
 from stoa_runtime.protocol import Protocol
@@ -176,8 +177,8 @@ class Runtime:
         """Why the folder's bundle is not the one that is served."""
         self._ending: set[asyncio.Task[None]] = set()
         self._current: Serving | None = None
-        body = Body(settings.body_limit, settings.body_deadline)
-        self._gate = Gate(self.serving, self._calls, audit, self._limits, body)
+        bounds = Bounds(settings.body_limit, settings.body_deadline)
+        self._gate = Gate(self.serving, self._calls, audit, self._limits, bounds)
         self._control = control.application(self._gate.authorize, audit, approvals)
         self._besides = Starlette(
             routes=[

@@ -9,22 +9,26 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 from urllib.parse import parse_qsl, urlencode
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from stoa_runtime import bodies
 from stoa_runtime.approvals import Approvals
 from stoa_runtime.audit import AuditUnavailable, Event
 from stoa_runtime.calls import Caller
 from stoa_runtime.control import openapi, problems, queries
 from stoa_runtime.control.problems import Refused
-from stoa_runtime.control.resources import RESOURCES, Asked, Resource
+from stoa_runtime.control.resources import RESOURCES, Act, Asked, Resource
 from stoa_runtime.tracing import trace
 from stoa_schemas import control
 
 PREFIX = openapi.PREFIX
 """The API's path. The application takes whole paths, whether a router in front of it mounts it or not."""
+
+BODY = bodies.Bounds(limit=16_384, deadline=10.0)
+"""What a body may be."""
 
 Authorize = Callable[[Scope], Awaitable[Caller | Response]]
 """Gives the caller of a request, or the answer that refuses it."""
@@ -50,6 +54,8 @@ class _Answer:
     body: bytes
     media_type: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    approval: str | None = None
+    """The approval that it is about."""
 
 
 def application(
@@ -78,7 +84,7 @@ class _Application:
             await caller(scope, receive, send)
             return
         try:
-            answer = await self._answer(caller, scope)
+            answer = await self._answer(caller, scope, receive)
         except Refused as refused:
             answer = _refusal(refused)
         trace_id = trace(caller.traceparent, None).trace_id
@@ -91,6 +97,7 @@ class _Application:
             tenant=caller.principal.tenant,
             client=caller.principal.client,
             asked=f"{scope['method']} {scope['path']}",
+            approval=answer.approval,
             duration_ms=(time.perf_counter() - began) * 1000,
         )
         try:
@@ -100,7 +107,7 @@ class _Application:
             answer = _refusal(problems.unrecorded())
         await _response(scope, caller, answer, trace_id)(scope, receive, send)
 
-    async def _answer(self, caller: Caller, scope: Scope) -> _Answer:
+    async def _answer(self, caller: Caller, scope: Scope, receive: Receive) -> _Answer:
         """The answer to one request; `Refused` by the first check that fails.
 
         What the caller may ask for at all, and of which form the query is, is judged before anything is looked
@@ -110,8 +117,11 @@ class _Application:
         if b"%2f" in scope.get("raw_path", b"").lower():
             raise problems.not_found()  # A slash within a segment is none between two.
         resource, values = self._resource(path)
-        if scope["method"] not in openapi.METHODS:
-            raise problems.method_not_allowed(openapi.METHODS)
+        methods = openapi.METHODS if resource is None else resource.methods
+        if scope["method"] not in methods:
+            raise problems.method_not_allowed(methods)
+        if resource is not None and isinstance(resource.content, Act):
+            return await self._performed(caller, resource, resource.content, values, scope, receive)
         if resource is None:
             queries.read(scope["query_string"], (), None)
             body, following = await self._described(), None
@@ -130,6 +140,17 @@ class _Application:
         if _is_known(Headers(scope=scope).getlist("if-none-match"), tag):
             return _Answer("allowed", "control-read", 304, b"", "", headers)
         return _Answer("allowed", "control-read", 200, body, "application/json", headers)
+
+    async def _performed(
+        self, caller: Caller, resource: Resource, act: Act, values: Mapping[str, str], scope: Scope, receive: Receive
+    ) -> _Answer:
+        """What a request came to that changes something. Rights, then form, then what it is about."""
+        resource.check(caller.principal)
+        query = queries.read(scope["query_string"], (), None)
+        body = await _body(act.body, Headers(scope=scope), receive)
+        done = await act.perform(Asked(caller, values, query, self._approvals), body)
+        headers = {"Cache-Control": "private, no-store"}
+        return _Answer("allowed", done.rule, 200, _encoded(done.content), "application/json", headers, done.approval)
 
     async def _described(self) -> bytes:
         """The API's own description: made when it is first asked for, beside the loop, since it takes a while."""
@@ -165,6 +186,24 @@ def _matched(template: Sequence[str], segments: Sequence[str]) -> dict[str, str]
     return values
 
 
+async def _body(model: type[BaseModel], headers: Headers, receive: Receive) -> BaseModel:
+    """The body as the model wants it."""
+    length = headers.get("content-length")
+    try:
+        data = await bodies.read(receive, length.encode() if length else None, BODY)
+    except bodies.BodyRefused as refused:
+        raise problems.bad_body(refused.status, str(refused)) from None
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise problems.bad_body(415, "Send `application/json`.")
+    try:
+        return model.model_validate(bodies.parsed(data))
+    except ValidationError as error:
+        wrong = [f"`{'.'.join(map(str, e['loc'])) or 'body'}`: {e['msg']}." for e in error.errors(include_input=False)]
+        raise problems.bad_body(400, " ".join(wrong)) from None
+    except ValueError:
+        raise problems.bad_body(400, "The body is not sound JSON.") from None
+
+
 def _tag(caller: Caller, body: bytes) -> str:
     """The strong entity tag: of the bundle, and of what this caller sees of it."""
     digest = hashlib.sha256(caller.snapshot.digest.encode() + b"\n" + body)
@@ -194,6 +233,7 @@ def _refusal(refused: Refused) -> _Answer:
         _encoded(refused.problem),
         "application/problem+json",
         headers,
+        refused.approval,
     )
 
 

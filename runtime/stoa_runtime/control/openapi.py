@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from stoa_runtime.control import paging
-from stoa_runtime.control.resources import Many, Resource
+from stoa_runtime.control.resources import Act, Many, Resource
 from stoa_schemas import control, names
 
 PREFIX = "/api/v1"
@@ -28,7 +28,8 @@ _SEGMENTS: Mapping[str, tuple[str, str, str]] = {
 }
 """What may stand in a path: description, form, example."""
 _DESCRIPTION = """\
-What this runtime serves, and who may call what: read-only, answered from the compiled bundle.
+What this runtime serves, and who may call what, answered from the compiled bundle. One thing can be done besides
+reading: an approval can be decided.
 
 The tokens are those of the MCP endpoint, and so is the isolation: tenant and roles come from the verified token, and
 what is another tenant's is answered, byte for byte, like what does not exist. Lists come in pages, in a fixed order.
@@ -74,11 +75,12 @@ def encoded(made: Schema) -> bytes:
 
 
 def _models(resources: Sequence[Resource]) -> list[type[BaseModel]]:
-    return list(dict.fromkeys([*(r.content.model for r in resources), control.Problem]))
+    sent = (r.content.body for r in resources if isinstance(r.content, Act))
+    return list(dict.fromkeys([*(r.content.model for r in resources), *sent, control.Problem]))
 
 
 def _path(resource: Resource) -> Schema:
-    parameters = list(_parameters(resource))
+    parameters = [*_parameters(resource), *([] if isinstance(resource.content, Act) else [_IF_NONE_MATCH])]
     shown = {"$ref": f"#/components/schemas/{resource.content.model.__name__}"}
     needs = (
         "Every caller may ask; a consumer's token too."
@@ -86,6 +88,8 @@ def _path(resource: Resource) -> Schema:
         else f"Needs the permission `{resource.permission}`; a consumer's token may not ask."
     )
     described = {"summary": resource.summary, "description": needs}
+    if isinstance(resource.content, Act):
+        return _performing(resource, resource.content, described, parameters, shown)
     responses = {
         "304": {"$ref": "#/components/responses/NotModified"},
         "400": {"$ref": "#/components/responses/BadQuery"},
@@ -95,6 +99,24 @@ def _path(resource: Resource) -> Schema:
         responses["404"] = {"$ref": "#/components/responses/NotFound"}
     link = {"Link": {"$ref": "#/components/headers/Link"}} if isinstance(resource.content, Many) else {}
     return _operations(resource.name, described, parameters, shown, link, responses)
+
+
+def _performing(resource: Resource, act: Act, described: Schema, parameters: Sequence[Schema], shown: Schema) -> Schema:
+    """POST, with a body."""
+    headers = {header: {"$ref": f"#/components/headers/{header}"} for header in _COMMON}
+    body = {"application/json": {"schema": {"$ref": f"#/components/schemas/{act.body.__name__}"}}}
+    responses = {
+        "200": {"description": "Done.", "headers": headers, "content": {"application/json": {"schema": shown}}},
+        "400": {"$ref": "#/components/responses/BadBody"},
+        "404": {"$ref": "#/components/responses/NotFound"},
+        "408": {"$ref": "#/components/responses/BadBody"},
+        "409": {"$ref": "#/components/responses/Conflict"},
+        "413": {"$ref": "#/components/responses/BadBody"},
+        "415": {"$ref": "#/components/responses/BadBody"},
+        **_always(rights=True),
+    }
+    operation = {"operationId": resource.name, **described, "requestBody": {"required": True, "content": body}}
+    return {"parameters": list(parameters), "post": operation | {"responses": dict(sorted(responses.items()))}}
 
 
 def _own_path() -> Schema:
@@ -152,7 +174,6 @@ def _parameters(resource: Resource) -> Iterator[Schema]:
         yield _parameter("query", "limit", "Items of a page.", limit, None)
         cursor = {"type": "string", "pattern": paging.pattern(resource.kind)}
         yield _parameter("query", "cursor", "What `next` of the page before held. Its form may change.", cursor, None)
-    yield _IF_NONE_MATCH
 
 
 def _parameter(where: str, name: str, description: str, schema: Schema, example: str | None) -> Schema:
@@ -217,7 +238,11 @@ _HEADERS: Schema = {
         "description": "The next page (RFC 8288), while there is one.",
         "schema": {"type": "string"},
     },
-    "Allow": {"description": "The methods that are served.", "required": True, "schema": {"const": ", ".join(METHODS)}},
+    "Allow": {
+        "description": "The methods that are served.",
+        "required": True,
+        "schema": {"enum": [", ".join(METHODS), "POST"]},
+    },
     "WWW-Authenticate": {
         "description": "Where to sign in, and which scopes are needed (RFC 9728, RFC 6750).",
         "schema": {"type": "string"},
@@ -247,6 +272,17 @@ _RESPONSES: Schema = {
         "headers": _with(*_COMMON),
         "content": _PROBLEM,
     },
+    "BadBody": {
+        "description": "The body is not JSON of the form that is described, or too large, or too slow; or the query is"
+        " not empty.",
+        "headers": _with(*_COMMON),
+        "content": _PROBLEM,
+    },
+    "Conflict": {
+        "description": "The decision does not count: it is the caller's own call, or decided already, or outdated.",
+        "headers": _with(*_COMMON),
+        "content": _PROBLEM,
+    },
     "Unauthorized": {
         "description": "There is no token, or none that is accepted.",
         "headers": {"WWW-Authenticate": _HEADERS["WWW-Authenticate"] | {"required": True}},
@@ -269,7 +305,7 @@ _RESPONSES: Schema = {
         "content": _PROBLEM,
     },
     "MethodNotAllowed": {
-        "description": "The API is read-only.",
+        "description": "The resource takes other methods.",
         "headers": _with("Allow", *_COMMON),
         "content": _PROBLEM,
     },

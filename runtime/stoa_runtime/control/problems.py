@@ -10,12 +10,14 @@ _TYPES = "https://gostoa.dev/problems/"
 class Refused(Exception):
     """A request without an answer: what the caller is told, and the rule that the audit log names."""
 
-    def __init__(self, rule: str, problem: Problem, *, allow: str | None = None) -> None:
+    def __init__(self, rule: str, problem: Problem, *, allow: str | None = None, approval: str | None = None) -> None:
         super().__init__(rule)
         self.rule = rule
         self.problem = problem
         self.allow = allow
         """The value of `Allow`, where the method is what is wrong."""
+        self.approval = approval
+        """The approval that it is about."""
 
 
 def not_found() -> Refused:
@@ -76,6 +78,23 @@ def bad_query(errors: Sequence[QueryError]) -> Refused:
             detail=" ".join(error.detail for error in errors),
             errors=list(errors),
         ),
+    )
+
+
+def bad_body(status: int, detail: str) -> Refused:
+    """A body that is not what the resource takes."""
+    return Refused(
+        "control-body",
+        Problem(type=_TYPES + "body", title="The body is not as this resource takes it", status=status, detail=detail),
+    )
+
+
+def conflict(rule: str, detail: str, approval: str) -> Refused:
+    """A decision that does not count."""
+    return Refused(
+        rule,
+        Problem(type=_TYPES + "decision", title="The decision does not count", status=409, detail=detail),
+        approval=approval,
     )
 
 

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from stoa_runtime.approvals import Approvals, ApprovalsUnavailable, Listed, NoApproval
+from stoa_runtime.approvals import Approvals, ApprovalsUnavailable, DecisionRefused, Listed, NoApproval, Verdict
 from stoa_runtime.approvals import Shown as ShownApproval
 from stoa_runtime.backends import State
 from stoa_runtime.bundles import PreparedTool, Snapshot, Tenant
@@ -25,7 +25,7 @@ from stoa_runtime.principals import Principal
 from stoa_schemas import bundle, control, names
 from stoa_schemas.base import ToolPattern, pattern_of
 from stoa_schemas.control import Shown
-from stoa_schemas.documents.access import Permission
+from stoa_schemas.documents.access import Permission, SideEffects
 
 _Thing = TypeVar("_Thing")
 
@@ -98,6 +98,26 @@ class Many:
 
 
 @dataclass(frozen=True, slots=True)
+class Done:
+    """What a request came to that changed something."""
+
+    content: BaseModel
+    rule: str
+    """For the audit log."""
+    approval: str
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """How a request that changes something is done."""
+
+    body: type[BaseModel]
+    """What it sends."""
+    model: type[BaseModel]
+    perform: Callable[[Asked, Any], Awaitable[Done]]
+
+
+@dataclass(frozen=True, slots=True)
 class Resource:
     """One resource of the API."""
 
@@ -108,13 +128,18 @@ class Resource:
     summary: str
     permission: Permission | None
     """What the caller's roles must hold; None: every caller may ask, a consumer's token too."""
-    content: One | Many
+    content: One | Many | Act
     filters: Sequence[Filter] = ()
 
     @property
     def kind(self) -> str | None:
         """The first part of its cursors; None where it has no pages."""
         return self.name if isinstance(self.content, Many) else None
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that it takes."""
+        return ("POST",) if isinstance(self.content, Act) else ("GET", "HEAD")
 
     def check(self, principal: Principal) -> None:
         """`Refused` where the caller may not ask for this at all, whatever the path and the query say."""
@@ -127,9 +152,13 @@ class Resource:
 
     def answer(self, asked: Asked) -> BaseModel | Awaitable[BaseModel]:
         """The answer; `Refused` where there is nothing that the caller may see."""
-        if isinstance(self.content, One):
-            return self.content.answer(asked)
-        return self.content.page(asked, self.name)
+        match self.content:
+            case One():
+                return self.content.answer(asked)
+            case Many():
+                return self.content.page(asked, self.name)
+            case Act():
+                raise TypeError("what changes something is performed, not answered")
 
 
 def _found(things: Mapping[str, _Thing], name: str) -> _Thing:
@@ -349,7 +378,8 @@ def _own_tools(asked: Asked) -> Iterable[Row]:
                 approval=declared.approval,
             )
         else:
-            shown = partial(control.OwnTool, id=name, name=name, title=tool.title, side_effects="read", approval=False)
+            effects: SideEffects = "write" if tool.changes else "read"
+            shown = partial(control.OwnTool, id=name, name=name, title=tool.title, side_effects=effects, approval=False)
         yield Row((name,), shown)
 
 
@@ -422,6 +452,24 @@ async def _approval(asked: Asked) -> ShownApproval:
         raise problems.not_found() from None
     except ApprovalsUnavailable:
         raise problems.unavailable("approvals-unavailable", "Approvals cannot be read at the moment.") from None
+
+
+async def _decided(asked: Asked, verdict: Verdict) -> Done:
+    """The decision, as the tool `stoa_approvals_decide` makes it."""
+    if asked.approvals is None:
+        raise problems.not_found()
+    approve = verdict.decision == "approve"
+    try:
+        shown = await asked.approvals.decide(
+            asked.principal, asked.snapshot, asked.path["approval"], approve=approve, reason=verdict.reason
+        )
+    except NoApproval:
+        raise problems.not_found() from None
+    except DecisionRefused as refused:
+        raise problems.conflict(refused.rule, str(refused), refused.approval) from None
+    except ApprovalsUnavailable:
+        raise problems.unavailable("approvals-unavailable", "Approvals cannot be kept at the moment.") from None
+    return Done(shown, "approval-granted" if approve else "approval-refused", shown.id)
 
 
 _TENANT = Filter("tenant", "Only of this tenant.", names.ID, "acme")
@@ -527,5 +575,12 @@ RESOURCES: tuple[Resource, ...] = (
         (_TENANT, _WAITING),
     ),
     Resource("/approvals/{approval}", "approval", "One approval", None, One(ShownApproval, _approval)),
+    Resource(
+        "/approvals/{approval}/decision",
+        "decide",
+        "Decide another person's call",
+        "approvals:decide",
+        Act(Verdict, ShownApproval, _decided),
+    ),
 )
 """Every resource. A path without a varying segment comes before one that it could be taken for."""

@@ -1,10 +1,13 @@
 """Approvals through the API: who is shown which, and that nobody else's can be told from none."""
 
 from collections.abc import Iterator
+from typing import Any
 
+import httpx2
 import pytest
 
 from stoa_runtime import bundles
+from stoa_runtime.control import PREFIX
 from stoa_runtime.settings import Settings
 from stoa_schemas import bundle
 from tests.runtime import world
@@ -62,7 +65,64 @@ def test_an_approval_is_shown_to_its_requester_and_to_those_who_may_decide(guard
         assert hidden.content == missing.content, who
 
 
-def test_approvals_are_not_decided_here(guarded: World, issuer: Issuer) -> None:
-    answer = ask(guarded, "/approvals/apr_0000000000000000", issuer.token(roles=["judge"]), "POST")
+def test_an_approval_is_decided_by_another_person_and_then_used(guarded: World, issuer: Issuer) -> None:
+    parzival, judge = issuer.token(roles=["devops"]), issuer.token(sub="art3mis", roles=["judge"])
+    assert guarded.call(DELETE, {"id": "INV-8"}, token=parzival)["isError"] is True
+    [approval] = [a for a in ask(guarded, "/approvals", judge).json()["approvals"] if a["arguments"] == {"id": "INV-8"}]
+    path = f"/approvals/{approval['id']}/decision"
+    verdict = {"decision": "approve", "reason": "asked on the phone"}
+
+    own = issuer.token(roles=["devops", "judge"])
+    assert decide(guarded, path, own, verdict).status_code == 409
+    assert decide(guarded, path, parzival, verdict).status_code == 403
+    foreign = decide(guarded, path, issuer.token(sub="sorrento", tenant="greg", roles=["judge"]), verdict)
+    missing = decide(guarded, "/approvals/apr_0000000000000000/decision", judge, verdict)
+    assert foreign.status_code == missing.status_code == 404
+    assert foreign.content == missing.content
+
+    given = decide(guarded, path, judge, verdict)
+    assert (given.status_code, given.json()["state"]) == (200, "approved")
+    assert decide(guarded, path, judge, verdict).status_code == 409
+    line = next(x for x in reversed(guarded.audit_lines()) if x["rule"] == "approval-granted")
+    assert (line["approval"], line["subject"]) == (approval["id"], "art3mis")
+    # The backend's credential is not there, which is looked for only once the call may go on.
+    assert "credential" in guarded.call(DELETE, {"id": "INV-8"}, token=parzival)["content"][0]["text"]
+    assert "needs the approval" in guarded.call(DELETE, {"id": "INV-8"}, token=parzival)["content"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400),
+        (
+            {"content": b'{"decision":"approve","decision":"reject"}', "headers": {"Content-Type": "application/json"}},
+            400,
+        ),
+        ({"json": {"decision": "maybe"}}, 400),
+        ({"json": {"decision": "approve", "more": 1}}, 400),
+        ({"content": b"decision=approve", "headers": {"Content-Type": "text/plain"}}, 415),
+        ({"json": {"decision": "approve", "reason": "x" * 20_000}}, 413),
+    ],
+)
+def test_a_decision_of_another_form_is_refused(
+    guarded: World, issuer: Issuer, sent: dict[str, object], status: int
+) -> None:
+    token = issuer.token(sub="art3mis", roles=["judge"])
+    answer = decide(guarded, "/approvals/apr_0000000000000000/decision", token, **sent)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_decisions_are_made_by_post_and_nothing_else_is(guarded: World, issuer: Issuer) -> None:
+    judge = issuer.token(sub="art3mis", roles=["judge"])
+    answer = ask(guarded, "/approvals/apr_0000000000000000", judge, "POST")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
-    assert ask(guarded, "/approvals?waiting=yes", issuer.token(roles=["judge"])).status_code == 400
+    answer = ask(guarded, "/approvals/apr_0000000000000000/decision", judge)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    assert ask(guarded, "/approvals?waiting=yes", judge).status_code == 400
+
+
+def decide(guarded: World, path: str, token: str, verdict: object = None, **more: Any) -> httpx2.Response:
+    headers = {"Host": "mcp.example.test", "Authorization": f"Bearer {token}", **more.pop("headers", {})}
+    sent = more if verdict is None else {"json": verdict}
+    return httpx2.post(f"{guarded.url}{PREFIX}{path}", headers=headers, **sent)
