@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from stoa_compiler.checks.contracts import check_protocols, check_side_effects
 from stoa_compiler.checks.schemas import Shown, check_schema
 from stoa_compiler.checks.secrets import check_literals
-from stoa_compiler.diagnostics import Report, nearest
+from stoa_compiler.diagnostics import Diagnostic, Report, nearest
 from stoa_compiler.graph import Graph
 from stoa_compiler.load import Placed
 from stoa_compiler.operations import CLOSED_ROOT, PATH_TEMPLATE, UNKNOWN_ARGUMENT, Written
@@ -31,18 +31,18 @@ _NAME: TypeAdapter[str] = TypeAdapter(OperationName)
 def judge_unlinked(documents: Iterable[tuple[Placed, Document]], graph: Graph | None, report: Report) -> None:
     """Adds what is wrong with the documents and operations that `graph` does not hold."""
     linked, lowered = _linked(graph)
-    known = None
+    known: set[Diagnostic] | None = None
     for place, document in documents:
         path = place.file.path
         if path not in linked and place.kind != "Subscription" and _is_meant(place, document):
-            known = {(d.span, d.rule.code) for d in report.found} if known is None else known
+            known = set(report.found) if known is None else known
             mine = Report()
             check_literals(document, mine)
             _take_over(document, mine, known, report)
         if place.kind == "UniversalAPIContract" and _is_meant(place, document):
             for name, data in _operations(document):
                 if name not in lowered.get(path, ()):
-                    known = {(d.span, d.rule.code) for d in report.found} if known is None else known
+                    known = set(report.found) if known is None else known
                     mine = Report()
                     _Alone(place, document, ("spec", "operations", name), data, mine).judge()
                     _take_over(document, mine, known, report)
@@ -80,15 +80,15 @@ def _operations(document: Document) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield name, data
 
 
-def _take_over(document: Document, mine: Report, known: AbstractSet[tuple[Span, str]], report: Report) -> None:
+def _take_over(document: Document, mine: Report, known: AbstractSet[Diagnostic], report: Report) -> None:
     """Adds the findings that say something new, at places that are clear."""
     if not mine.found:
         return
     doubts = document.doubts
     hidden = [s for d in (doubts.values if doubts else ()) for s in (document.span(d), document.span(d, "key"))]
-    places = {span for span, _ in known}
+    places = {d.span: d.rule.code for d in known}
     for d in mine.found:
-        fresh = d.span not in places or (d.span, d.rule.code) in known
+        fresh = d not in known and places.get(d.span, d.rule.code) == d.rule.code
         if fresh and not any(_within(d.span, h) for h in hidden):
             report.found.append(d)
 

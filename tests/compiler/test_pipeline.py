@@ -96,7 +96,7 @@ def test_findings_are_the_same_with_any_number_of_workers(tmp_path: Path, monkey
         read(source.root, report, jobs)
         reports.append(report.sorted())
     assert reports[0] == reports[1]
-    assert len(reports[0]) == 4
+    assert len(reports[0]) == 5
 
 
 def test_comments_and_layout_do_not_count(tmp_path: Path) -> None:
