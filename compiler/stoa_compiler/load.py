@@ -115,6 +115,7 @@ def load(root: Path, report: Report, unsaved: Mapping[str, bytes] | None = None)
         empty = SourceFile("", str(shown), b"")
         report.add(NO_SOURCE, empty.span(), f"`{shown}` has no `{PLATFORM_FILE}`")
         return Source((), {})
+    prefix = "" if str(shown) == "." else f"{str(shown).removesuffix('/')}/"
     placed: list[Placed] = []
     descriptions: dict[str, SourceFile] = {}
     files: dict[str, SourceFile] = {}
@@ -122,7 +123,7 @@ def load(root: Path, report: Report, unsaved: Mapping[str, bytes] | None = None)
     refused: set[str] = set()
     for path in sorted({*_walk(root, shown, report), *unsaved}):
         parts = _printable(path).split("/")
-        file = _read(root, path, str(shown / "/".join(parts)), report, unsaved.get(path))
+        file = _read(f"{root}/{path}", path, f"{prefix}{'/'.join(parts)}", report, unsaved.get(path))
         if file is None:
             refused.add(parts[0])
             continue
@@ -169,29 +170,38 @@ def _walk(root: Path, shown_root: Path, report: Report) -> Iterator[str]:
         report.add(UNREADABLE, nothing.span(), f"`{path}` cannot be read: {error.strerror}")
 
     paths = []
-    for folder, folders, names in os.walk(root, onerror=refuse):
-        links = [f for f in folders if (Path(folder) / f).is_symlink()]
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in links)
-        for name in [*names, *links]:
-            if not name.startswith(".") and not name.endswith(".md"):
-                paths.append((Path(folder) / name).relative_to(root).as_posix())
+    waiting = [(str(root), "")]
+    while waiting:
+        folder, below = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append((entry.path, f"{below}{entry.name}/"))
+                    elif not entry.name.endswith(".md"):
+                        paths.append(below + entry.name)
+        except OSError as error:
+            refuse(error)
     yield from sorted(paths)
 
 
 def _printable(path: str) -> str:
     """The path with a mark for each character that a terminal would act upon or cannot show."""
+    if path.isprintable():
+        return path
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in path)
 
 
-def _read(root: Path, path: str, shown: str, report: Report, unsaved: bytes | None) -> SourceFile | None:
-    full = root / path
+def _read(full: str, path: str, shown: str, report: Report, unsaved: bytes | None) -> SourceFile | None:
     path = _printable(path)
     nothing = SourceFile(path, shown, b"")
     limit = MAX_SOURCE_BYTES if f"/{SOURCES}/" in path else MAX_DOCUMENT_BYTES
     try:
         size = 0 if unsaved is None else len(unsaved)
         if unsaved is None:
-            status = full.lstat()
+            status = os.lstat(full)
             size = status.st_size
             if not stat.S_ISREG(status.st_mode):
                 report.add(NOT_REGULAR, nothing.span(), f"`{path}` is not a regular file")
@@ -199,7 +209,7 @@ def _read(root: Path, path: str, shown: str, report: Report, unsaved: bytes | No
         if size > limit:
             report.add(TOO_LARGE, nothing.span(), f"`{path}` has {size:,} bytes; at most {limit:,} are taken")
             return None
-        return SourceFile(path, shown, full.read_bytes() if unsaved is None else unsaved)
+        return SourceFile(path, shown, Path(full).read_bytes() if unsaved is None else unsaved)
     except OSError as error:
         report.add(UNREADABLE, nothing.span(), f"`{path}` cannot be read: {error.strerror}")
         return None
