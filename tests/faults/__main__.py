@@ -1,0 +1,36 @@
+"""`python -m tests.faults [NAME...]`: the faults under load, as the table of docs/faults.md."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.faults import table
+from tests.faults.rows import Size
+
+
+def main() -> int:
+    """The table on standard output; 1 where a promise was broken."""
+    given = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    given.add_argument("names", nargs="*", help="faults whose names hold one of these words; all of them otherwise")
+    given.add_argument("--callers", type=int, default=Size.callers)
+    given.add_argument("--calls", type=int, default=Size.calls, help="calls of each phase of a fault")
+    given.add_argument("--rounds", type=int, default=Size.rounds, help="how often a process is killed or ended")
+    given.add_argument("--swaps", type=int, default=Size.swaps, help="bundles that are served one after the other")
+    given.add_argument("--memory-calls", type=int, default=Size.memory_calls, help="calls between two looks at memory")
+    given.add_argument("--keep", type=Path, help="folder in which logs are kept")
+    options = vars(given.parse_args())
+    names, keep = options.pop("names"), options.pop("keep")
+    chosen = [f for f in table.FAULTS if not names or any(name in f.name for name in names)]
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = [
+            asyncio.run(table.row(fault, (keep or Path(scratch)) / str(n), Size(**options)))
+            for n, fault in enumerate(chosen)
+        ]
+    print(table.shown(rows))
+    return int(any(row.verdict.broken for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

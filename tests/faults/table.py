@@ -1,0 +1,47 @@
+"""All faults, and their table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.faults import disks, processes, stores
+from tests.faults.rows import Fault, Row, Size
+
+FAULTS = (
+    Fault("kill -9, durability system", processes.killed(audit_durability="system")),
+    Fault("kill -9, durability second", processes.killed(audit_durability="second")),
+    Fault("kill -9, durability event", processes.killed(audit_durability="event")),
+    Fault("SIGTERM", processes.terminated),
+    Fault("disk full, refuse", disks.full("refuse")),
+    Fault("disk full, wait", disks.full("wait")),
+    Fault("disk full, refuse, durability event", disks.full("refuse", audit_durability="event")),
+    Fault("file too large, refuse", disks.full("refuse", tmpfs=False)),
+    Fault("file too large, wait, durability event", disks.full("wait", tmpfs=False, audit_durability="event")),
+    Fault("two processes, one Valkey", stores.shared, engine=True),
+    Fault("Valkey killed, refuse", stores.gone("refuse"), engine=True),
+    Fault("Valkey killed, local", stores.gone("local"), engine=True),
+    Fault("Valkey hangs, refuse", stores.gone("refuse", hangs=True), engine=True),
+    Fault("Valkey hangs, local", stores.gone("local", hangs=True), engine=True),
+)
+
+
+async def row(fault: Fault, folder: Path, size: Size) -> Row:
+    """What became of the calls under this fault."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = await fault.story(folder, size)
+    made.fault = fault.name
+    return made
+
+
+def shown(rows: Sequence[Row]) -> str:
+    """The rows as Markdown."""
+    columns = ("answered", "refused", "failed", "unknown")
+    lines = [
+        f"| fault | calls | {' | '.join(columns)} | lines | backend | promises | |",
+        f"|---|{'---:|' * (len(columns) + 3)}---|---|",
+    ]
+    for made in rows:
+        v = made.verdict
+        numbers = (v.calls, *(v.seen[c] for c in columns), v.logged, v.reached)
+        kept = "; ".join(v.broken) or "kept"
+        lines.append(f"| {made.fault} | {' | '.join(map(str, numbers))} | {kept} | {'; '.join(made.notes)} |")
+    return "\n".join(lines)
