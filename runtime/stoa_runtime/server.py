@@ -99,7 +99,7 @@ def serve(settings: Settings, started: Callable[[str], None] | None = None) -> N
         host=settings.host,
         port=settings.port,
         loop="auto" if sys.platform == "win32" else "uvloop",
-        http="auto" if sys.platform == "win32" else "httptools",
+        http=_connections(settings),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -109,6 +109,15 @@ def serve(settings: Settings, started: Callable[[str], None] | None = None) -> N
         timeout_graceful_shutdown=settings.drain_seconds,
     )
     _Listening(config, started, app.end_streams).run()
+
+
+def _connections(settings: Settings) -> Any:
+    """uvicorn's reader of HTTP, with bounds wherever the parser is to be had that they are written for."""
+    if sys.platform == "win32":
+        return "auto"
+    from stoa_runtime.connections import bounded
+
+    return bounded(settings.body_deadline)
 
 
 class _Listening(uvicorn.Server):
