@@ -10,6 +10,9 @@ from starlette.types import Receive
 
 from stoa_runtime.nesting import is_too_deep
 
+_DIGITS = 19
+"""Digits that a length may have: Python refuses to read thousands of them, zeros in front too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -32,7 +35,7 @@ class BodyRefused(Exception):
 async def read(receive: Receive, declared: bytes | None, bounds: Bounds) -> bytes:
     """The body, counted while it comes in. `declared` is its Content-Length."""
     length = declared or b"0"
-    if not length.isdigit() or int(length) > bounds.limit:
+    if not length.isdigit() or len(length) > _DIGITS or int(length) > bounds.limit:
         raise BodyRefused(413, "The body is too large.")
     body = bytearray()
     try:

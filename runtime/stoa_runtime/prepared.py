@@ -38,6 +38,7 @@ _JUDGED = (
     "progressToken",
 )
 _META = frozenset({*_JUDGED, "traceparent", "tracestate", "baggage"})
+_WHOLE = 1 << 63
 _ROUTING = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"accept", b"content-type"})
 
 
@@ -65,7 +66,10 @@ class Envelopes:
 
     def takes(self, version: str, meta: Mapping[str, Any]) -> bool:
         """Whether `_meta` is as this version wants it."""
-        key = orjson.dumps({name: meta[name] for name in _JUDGED if name in meta})
+        try:
+            key = orjson.dumps({name: meta[name] for name in _JUDGED if name in meta})
+        except TypeError:  # A whole number beyond 64 bits.
+            return False
         if key in self._valid:
             return True
         try:
@@ -92,7 +96,7 @@ def recognised(
     if type(message) is not dict or message.get("jsonrpc") != "2.0" or not _REQUEST.issuperset(message):
         return None
     request_id, method, params = message.get("id"), message.get("method"), message.get("params", {})
-    if type(request_id) not in (int, str) or type(params) is not dict:
+    if not _is_short(request_id) or type(params) is not dict:
         return None
     tool: str | None = None
     arguments: Any = {}
@@ -120,7 +124,7 @@ def recognised(
         ):
             return None
     elif "_meta" in params and (
-        type(meta) is not dict or not _META.issuperset(meta) or type(meta.get("progressToken", "")) not in (str, int)
+        type(meta) is not dict or not _META.issuperset(meta) or not _is_short(meta.get("progressToken", ""))
     ):
         return None
     return Asked(orjson.dumps(request_id), version.decode(), not modern, tool, arguments, meta)
@@ -175,6 +179,11 @@ def _list(version: str, view: View, protocol: Protocol) -> bytes:
 def _names(header: bytes | None, tool: str) -> bool:
     """Whether the header names the tool; one that is encoded is left to the SDK."""
     return header is not None and header == tool.encode("utf-8", "replace") and not header.startswith(b"=?")
+
+
+def _is_short(value: Any) -> bool:
+    """Whether `value` names a request here: a text, or a whole number within 64 bits. The SDK knows larger ones."""
+    return type(value) is str or (type(value) is int and -_WHOLE <= value < _WHOLE)
 
 
 @functools.lru_cache(maxsize=256)
