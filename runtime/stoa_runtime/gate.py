@@ -29,6 +29,8 @@ from stoa_runtime.subscriptions import Subscriptions
 from stoa_runtime.tokens import KeysUnavailable, ScopeMissing, Token, TokenRefused
 from stoa_runtime.tracing import trace
 
+_PRIVATE = b"private, no-store"
+"""What caches may do with an answer that is one caller's: the same request of another has another."""
 PRINCIPALS = 10_000
 """Principals that are remembered."""
 
@@ -114,7 +116,7 @@ class Gate:
             scope[CALLER] = caller
             serving.in_flight -= 1  # A stream outlives the bundle that it began with.
             try:
-                await self.subscriptions(scope, _replayed(body, receive), send)
+                await self.subscriptions(scope, _replayed(body, receive), _kept_private(send))
             finally:
                 serving.in_flight += 1
             return
@@ -126,12 +128,12 @@ class Gate:
         if asked is None or _may_be_asked_back(caller, asked):
             scope[CALLER] = caller
             scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
-            await serving.protocol(scope, _replayed(body, receive), send)
+            await serving.protocol(scope, _replayed(body, receive), _kept_private(send))
         elif asked.tool is None:
             view = caller.access.view(caller.principal)
             await _send(send, 200, prepared.listed(asked, view, serving.protocol))
         elif token := progress.asked(asked.meta, given.values.get(b"accept", b"")):
-            await progress.answer(send, token, self._called(serving, caller, asked))
+            await progress.answer(_kept_private(send), token, self._called(serving, caller, asked))
         else:
             await _send(send, *await self._called(serving, caller, asked))
 
@@ -179,7 +181,9 @@ class Gate:
 
     def _ended(self, serving: Serving, given: Head, stop: _Stop) -> Response:
         """The answer that ends a request, once it is recorded."""
-        return stop.response if stop.rule is None else self._recorded(serving, given, stop)
+        response = stop.response if stop.rule is None else self._recorded(serving, given, stop)
+        response.headers.setdefault("Cache-Control", _PRIVATE.decode())
+        return response
 
     async def _principal(self, serving: Serving, given: Head) -> Principal:
         index = serving.snapshot.index
@@ -279,9 +283,26 @@ def _malformed() -> Response:
 
 
 async def _send(send: Send, status: int, body: bytes) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", _PRIVATE),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _kept_private(send: Send) -> Send:
+    """A `send` whose answer no cache keeps, where it doesn't say already what caches may do."""
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            if not any(name.lower() == b"cache-control" for name, _ in headers):
+                message = {**message, "headers": [*headers, (b"cache-control", _PRIVATE)]}
+        await send(message)
+
+    return sent
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
