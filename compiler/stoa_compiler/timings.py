@@ -4,8 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stoa_compiler.cache import Cache
 from stoa_compiler.watch import Lap
@@ -142,12 +141,10 @@ def _ms(seconds: float) -> float:
 
 
 @contextmanager
-def profiled(file: Path | None) -> Iterator[None]:
-    """Writes a profile of what runs inside to `file`, in the form that `pstats` and its viewers read."""
-    if file is None:
-        yield
-        return
+def profiled(stream: BinaryIO) -> Iterator[None]:
+    """Writes a profile of what runs inside to `stream`, in the form that `pstats` and its viewers read."""
     import cProfile
+    import marshal
 
     profile = cProfile.Profile()
     profile.enable()
@@ -155,4 +152,5 @@ def profiled(file: Path | None) -> Iterator[None]:
         yield
     finally:
         profile.disable()
-        profile.dump_stats(file)
+        profile.create_stats()
+        marshal.dump(profile.stats, stream)

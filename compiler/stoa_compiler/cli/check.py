@@ -18,6 +18,7 @@ from stoa_compiler.cli.session import (
     source_argument,
 )
 from stoa_compiler.diagnostics import Report, Stop
+from stoa_compiler.watch import Stopwatch, shown
 
 if TYPE_CHECKING:
     from stoa_compiler.cache import Cache
@@ -67,14 +68,15 @@ def _check(source: Path, outputs: Outputs, jobs: int, cache: "Cache | None") -> 
     else:
         from stoa_compiler.pipeline import read, render
 
-        report = Report()
-        checked = read(source, report, jobs)
-        if checked.graph is not None and not report.errors:
-            for environment in checked.graph.platform.spec.environments:
-                try:
-                    render(checked.graph, environment, report)
-                except Stop:
-                    continue
+        report, watch = Report(), Stopwatch()
+        with shown(watch):
+            checked = read(source, report, jobs, watch)
+            if checked.graph is not None and not report.errors:
+                for environment in checked.graph.platform.spec.environments:
+                    try:
+                        render(checked.graph, environment, report, watch, jobs)
+                    except Stop:
+                        continue
         files, count = checked.source.files, len(checked.source.placed)
         if run and not run.keep(report.sorted(), files, {"documents": count}):
             run = None

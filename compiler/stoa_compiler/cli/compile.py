@@ -1,7 +1,7 @@
 """`stoa compile`: the bundle of one environment."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,12 @@ from stoa_compiler.cli.session import (
 )
 from stoa_compiler.diagnostics import Diagnostic, Report, Stop
 from stoa_compiler.source import SourceFile
+from stoa_compiler.watch import Stopwatch, cpu_seconds, shown
 
 if TYPE_CHECKING:
     from stoa_compiler.cache import Cache
     from stoa_compiler.kept import Kept, Run
+    from stoa_compiler.load import Placed
 
 
 @click.command("compile")
@@ -34,11 +36,25 @@ if TYPE_CHECKING:
     "--out", required=True, type=click.Path(path_type=Path), help="The bundle's folder; replaced whole or not at all."
 )
 @click.option("--keep-going", is_flag=True, help="Write what has no errors, name what is left out, and exit 1.")
+@click.option("--timings", is_flag=True, help="Tell where time and memory went: on stderr, or in the summary.")
+@click.option(
+    "--profile",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="File for a profile that pstats reads; one process then does all the work.",
+)
 @report_options
 @jobs_option
 @cache_options
 def command(
-    source: Path, environment: str, out: Path, keep_going: bool, outputs: Outputs, jobs: int, cache: "Cache | None"
+    source: Path,
+    environment: str,
+    out: Path,
+    keep_going: bool,
+    timings: bool,
+    profile: Path | None,
+    outputs: Outputs,
+    jobs: int,
+    cache: "Cache | None",
 ) -> None:
     """Compile SOURCE into the bundle of one environment.
 
@@ -47,31 +63,93 @@ def command(
 
     Findings go where `stoa check` puts them. With `--format json`, stdout has a summary where there is no error.
     """
-    started = time.perf_counter()
-    from stoa_compiler.kept import Run
-
-    as_summary = outputs.on_stdout and outputs.form == "json"
-    run = Run.of(cache, source, "compile", {"env": environment, "keepGoing": keep_going, "summary": as_summary})
-    kept = run.recall((replace(outputs, form="text") if as_summary else outputs).forms) if run else None
-    result = _recalled(kept) if kept else _compiled(source, environment, keep_going, as_summary, jobs)
-    if run and not kept and not run.keep(result.found, result.files, result.facts):
-        run = None
-    report, facts = Report(list(result.found)), result.facts
-    if not facts["rendered"]:
-        outputs.publish(report, result.files, run)
-        raise SystemExit(FINDINGS)
-    (replace(outputs, form="text") if as_summary else outputs).publish(report, result.files, run)
-    changed = _write(result, out, run, lambda: _compiled(source, environment, keep_going, as_summary, jobs))
-    elapsed = round((time.perf_counter() - started) * 1000)
-    if as_summary:
+    watch, start_cpu = Stopwatch(), cpu_seconds()
+    if timings or profile is not None:
+        from stoa_compiler.timings import CountedCache, Timings, profiled, slowest
+    counted = CountedCache(cache) if timings and cache else None
+    call = _Call(source, environment, out, keep_going, outputs, jobs if profile is None else 1, counted or cache, watch)
+    if profile is None:
+        done = _run(call)
+    else:
+        try:
+            stream = profile.open("wb")
+        except OSError as error:
+            fail(f"the profile `{profile}` cannot be written: {error.strerror}", OUTSIDE)
+        with stream, profiled(stream):
+            done = _run(call)
+    elapsed = time.perf_counter() - watch.started
+    told = None
+    if timings:
+        told = Timings(watch.laps, elapsed, start_cpu, slowest(done.result.placed), counted, done.recalled)
+    if done.summary is not None:
         import orjson
 
-        summary = {key: value for key, value in facts.items() if key not in _NOT_SHOWN}
-        click.echo(orjson.dumps({**summary, "milliseconds": elapsed, "changed": changed}))
-    if not outputs.on_stdout:
-        _say(out, facts, elapsed, changed)
-    if facts["leftOut"]:
-        raise SystemExit(FINDINGS)
+        extra = {} if told is None else {"timings": told.as_json()}
+        click.echo(orjson.dumps({**done.summary, "milliseconds": round(elapsed * 1000), **extra}))
+    elif told is not None:
+        click.echo(told.as_text(), err=True)
+    raise SystemExit(done.code)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What the command was asked for."""
+
+    source: Path
+    environment: str
+    out: Path
+    keep_going: bool
+    outputs: Outputs
+    jobs: int
+    cache: "Cache | None"
+    watch: Stopwatch
+
+    @property
+    def as_summary(self) -> bool:
+        """Whether stdout is to have a summary in JSON."""
+        return self.outputs.on_stdout and self.outputs.form == "json"
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What came of it."""
+
+    result: "_Result"
+    code: int
+    recalled: bool
+    """Whether an earlier run gave the result."""
+    summary: Mapping[str, Any] | None = None
+
+
+def _run(call: _Call) -> _Done:
+    """Compiles or recalls, publishes the findings, and writes the bundle."""
+    watch, as_summary = call.watch, call.as_summary
+    outputs = replace(call.outputs, form="text") if as_summary else call.outputs
+    with shown(watch):
+        with watch.phase("recall"):
+            from stoa_compiler.kept import Run
+
+            options = {"env": call.environment, "keepGoing": call.keep_going, "summary": as_summary}
+            run = Run.of(call.cache, call.source, "compile", options)
+            kept = run.recall(outputs.forms) if run else None
+        result = _recalled(kept) if kept else _compiled(call)
+        with watch.phase("keep"):
+            if run and not kept and not run.keep(result.found, result.files, result.facts):
+                run = None
+    report, facts = Report(list(result.found)), result.facts
+    if not facts["rendered"]:
+        call.outputs.publish(report, result.files, run)
+        return _Done(result, FINDINGS, kept is not None)
+    outputs.publish(report, result.files, run)
+    with shown(watch):
+        changed = _write(call, result, run)
+    code = FINDINGS if facts["leftOut"] else 0
+    if not call.outputs.on_stdout:
+        _say(call, facts, changed)
+    if not as_summary:
+        return _Done(result, code, kept is not None)
+    summary = {key: value for key, value in facts.items() if key not in _NOT_SHOWN}
+    return _Done(result, code, kept is not None, {**summary, "changed": changed})
 
 
 @dataclass(frozen=True)
@@ -84,6 +162,8 @@ class _Result:
     """What the summary says; `rendered`: whether there is a bundle, `bundle`: the digest of all its files."""
     contents: Mapping[str, bytes] | None
     """The bundle's files; None where they are to be taken from the cache."""
+    placed: "Sequence[Placed]" = ()
+    """The source's documents, where they were read now."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +180,16 @@ def _recalled(kept: "Kept") -> _Result:
     return _Result(kept.found, kept.files, kept.facts, None)
 
 
-def _compiled(source: Path, environment: str, keep_going: bool, as_summary: bool, jobs: int) -> _Result:
+def _compiled(call: _Call) -> _Result:
     """What compiling gives; ends the command where the environment is not declared."""
-    from stoa_compiler.kept import bundle_digest
-    from stoa_compiler.pipeline import read, render
-    from stoa_compiler.sound import sound
+    environment, keep_going, watch = call.environment, call.keep_going, call.watch
+    with watch.phase("import"):
+        from stoa_compiler.kept import bundle_digest
+        from stoa_compiler.pipeline import read, render
+        from stoa_compiler.sound import sound
 
     report = Report()
-    checked = read(source, report, jobs)
+    checked = read(call.source, report, call.jobs, watch)
     graph, files = checked.graph, checked.source.files
     left_out: tuple[str, ...] = ()
     if keep_going and report.errors and graph is not None:
@@ -122,11 +204,11 @@ def _compiled(source: Path, environment: str, keep_going: bool, as_summary: bool
             fail(f"`{environment}` is no environment of the platform; declared: {', '.join(declared)}", WRONG_USE)
         rendered = Report()
         try:
-            bundle = render(graph, environment, rendered)
+            bundle = render(graph, environment, rendered, watch, call.jobs)
         finally:
             report.found.extend(rendered.found)
     except Stop:
-        return _Result(report.sorted(), files, {"rendered": False}, None)
+        return _Result(report.sorted(), files, {"rendered": False}, None, checked.source.placed)
     contents = {path: artifact.content for path, artifact in bundle.files.items()}
     tenants = graph.tenants_in(environment)
     facts: dict[str, Any] = {
@@ -139,40 +221,45 @@ def _compiled(source: Path, environment: str, keep_going: bool, as_summary: bool
         "digest": bundle.digest,
         "leftOut": list(left_out),
     }
-    if as_summary:
+    if call.as_summary:
         from stoa_compiler.tokens import weight
 
         facts["tokens"] = {t.name: sum(map(weight, t.operations)) for t in tenants}
-    return _Result(report.sorted(), files, facts, contents)
+    return _Result(report.sorted(), files, facts, contents, checked.source.placed)
 
 
-def _write(result: _Result, out: Path, run: "Run | None", compile_again: Callable[[], _Result]) -> bool:
-    """Puts the bundle into the folder `out`; False where it lies there already."""
-    contents = result.contents
+def _write(call: _Call, result: _Result, run: "Run | None") -> bool:
+    """Puts the bundle into its folder; False where it lies there already."""
+    contents, out, watch = result.contents, call.out, call.watch
+    with watch.phase("recall" if contents is None else "keep", "bundle"):
+        if contents is None:
+            assert run is not None
+            if run.lies_in(out, result.facts["bundle"]):
+                return False
+            contents = run.bundle()
+        elif run:
+            run.keep_bundle(contents)
     if contents is None:
-        assert run is not None
-        if run.lies_in(out, result.facts["bundle"]):
-            return False
-        contents = run.bundle() or compile_again().contents
+        contents = _compiled(call).contents
         assert contents is not None
-    elif run:
-        run.keep_bundle(contents)
     from stoa_compiler.write import NotABundle, write
 
     try:
-        return write({path: _File(content) for path, content in contents.items()}, out)
+        with watch.phase("write"):
+            return write({path: _File(content) for path, content in contents.items()}, out)
     except NotABundle as refusal:
         fail(str(refusal), WRONG_USE)
     except OSError as error:
         fail(f"`{out}` cannot be written: {error.strerror}", OUTSIDE)
 
 
-def _say(out: Path, facts: Mapping[str, Any], elapsed: int, changed: bool) -> None:
+def _say(call: _Call, facts: Mapping[str, Any], changed: bool) -> None:
     """What was done, for people."""
+    elapsed = round((time.perf_counter() - call.watch.started) * 1000)
     click.echo(
         f"{facts['documents']} documents, {facts['tenants']} tenants, {facts['tools']} tools "
         f"-> {facts['artifacts']} artifacts in {elapsed} ms"
     )
-    click.echo(f"{out}: {'written' if changed else 'unchanged'}, {facts['digest'] or 'no catalogs'}")
+    click.echo(f"{call.out}: {'written' if changed else 'unchanged'}, {facts['digest'] or 'no catalogs'}")
     if facts["leftOut"]:
         click.echo(f"left out, because of errors: {', '.join(facts['leftOut'])}")
