@@ -82,7 +82,7 @@ def cpu_seconds() -> float:
 
 
 @contextmanager
-def shown(watch: Stopwatch) -> Iterator[None]:
+def showing(watch: Stopwatch) -> Iterator[None]:
     """Says on stderr what a run is at, once it takes long; nothing where stderr is no terminal.
 
     A timer of the system, not a thread: a process with threads must not fork workers.

@@ -18,7 +18,7 @@ from stoa_compiler.cli.session import (
     source_argument,
 )
 from stoa_compiler.diagnostics import Report, Stop
-from stoa_compiler.watch import Stopwatch, shown
+from stoa_compiler.watch import Stopwatch, showing
 
 if TYPE_CHECKING:
     from stoa_compiler.cache import Cache
@@ -69,7 +69,7 @@ def _check(source: Path, outputs: Outputs, jobs: int, cache: "Cache | None") -> 
         from stoa_compiler.pipeline import read, render
 
         report, watch = Report(), Stopwatch()
-        with shown(watch):
+        with showing(watch):
             checked = read(source, report, jobs, watch)
             if checked.graph is not None and not report.errors:
                 for environment in checked.graph.platform.spec.environments:

@@ -21,7 +21,7 @@ from stoa_compiler.cli.session import (
 )
 from stoa_compiler.diagnostics import Diagnostic, Report, Stop
 from stoa_compiler.source import SourceFile
-from stoa_compiler.watch import Stopwatch, cpu_seconds, shown
+from stoa_compiler.watch import Stopwatch, cpu_seconds, showing
 
 if TYPE_CHECKING:
     from stoa_compiler.cache import Cache
@@ -125,7 +125,7 @@ def _run(call: _Call) -> _Done:
     """Compiles or recalls, publishes the findings, and writes the bundle."""
     watch, as_summary = call.watch, call.as_summary
     outputs = replace(call.outputs, form="text") if as_summary else call.outputs
-    with shown(watch):
+    with showing(watch):
         with watch.phase("recall"):
             from stoa_compiler.kept import Run
 
@@ -141,7 +141,7 @@ def _run(call: _Call) -> _Done:
         call.outputs.publish(report, result.files, run)
         return _Done(result, FINDINGS, kept is not None)
     outputs.publish(report, result.files, run)
-    with shown(watch):
+    with showing(watch):
         changed = _write(call, result, run)
     code = FINDINGS if facts["leftOut"] else 0
     if not call.outputs.on_stdout:
