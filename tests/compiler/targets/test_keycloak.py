@@ -654,7 +654,7 @@ def test_one_tenant_cannot_take_anothers_account(graph: Graph) -> None:
 def test_a_name_that_keycloak_refuses_is_found(graph: Graph, name: str, refused: bool) -> None:
     changed = replace(graph, people=(replace(graph.people[0], last_name=name),))
     where = str(graph.origin.document.span(("spec", "people", "halliday", "lastName")))
-    found = [("STOA654", where, "the lastName of `halliday` is refused")] if refused else []
+    found = [("STOA654", where, "Keycloak refuses the `lastName` of `halliday`")] if refused else []
     assert findings(changed, realm_of(changed)) == found
 
 
