@@ -2,6 +2,7 @@
 
 from stoa_compiler import checks, link, load, operations, parse, validate
 from stoa_compiler.diagnostics import Rule
+from stoa_compiler.stoa_v2 import read
 from stoa_compiler.targets import TARGETS
 
 DECLARED: tuple[Rule, ...] = (
@@ -12,6 +13,7 @@ DECLARED: tuple[Rule, ...] = (
     *operations.RULES,
     *checks.RULES,
     *(rule for target in TARGETS for rule in target.rules),
+    *read.RULES,
 )
 """Every rule as its module declares it."""
 

@@ -15,17 +15,22 @@ import yaml
 
 from stoa_compiler.diagnostics import Diagnostic, Report, Stop
 from stoa_compiler.examples import Example, Excerpt
-from stoa_compiler.load import MAX_DOCUMENT_BYTES
+from stoa_compiler.load import MAX_DOCUMENT_BYTES, Source
 from stoa_compiler.pipeline import Checked, read, targets_of
 from stoa_compiler.pipeline import render as render_bundle
 from stoa_compiler.reports import render
 from stoa_compiler.rules import RULES
+from stoa_compiler.source import SourceFile
+from stoa_compiler.stoa_v2 import Wishes, import_stoa_v2
+from stoa_compiler.stoa_v2.read import MAX_BYTES
 from stoa_compiler.target import Artifact
 
 HERE = Path(__file__).parent
 BASE = HERE / "base"
 CASES = sorted(p.parent for p in HERE.glob("STOA*/in"))
 DAMAGES = sorted(p.parent for p in HERE.glob("STOA*/damage.yaml"))
+BASE_V2 = HERE / "base-v2"
+IMPORTS = sorted(p.parent for p in HERE.glob("STOA*/v2"))
 
 Found = tuple[list[Diagnostic], Checked]
 
@@ -56,6 +61,25 @@ def found_in(source: Path) -> Found:
             except Stop:
                 continue
     return report.sorted(), checked
+
+
+def files_of(case: Path, folder: Path) -> Path:
+    """The case's files of the earlier form: `base-v2` with the case's own laid over it, as `folder/v2`."""
+    files = folder / "v2"
+    shutil.copytree(BASE_V2, files)
+    shutil.copytree(case / "v2", files, dirs_exist_ok=True)
+    return files
+
+
+def found_by_import(files: Path, source: Path) -> Found:
+    """What `stoa import stoa-v2` finds in `files`, which join the source."""
+    old = [
+        SourceFile(p.relative_to(files).as_posix(), str(p), p.read_bytes())
+        for p in sorted(files.rglob("*"))
+        if p.is_file()
+    ]
+    imported = import_stoa_v2(old, source, Wishes())
+    return imported.report.sorted(), Checked(Source((), {}, imported.sources), None)
 
 
 @dataclass(frozen=True)
@@ -150,7 +174,15 @@ def unreadable(source: Path) -> str:
     return "acme/plans/basic.yaml   mode 000"
 
 
+def oversize_v2(files: Path) -> str:
+    """A contract of the earlier form that is larger than the importer takes."""
+    path = files / "stock.json"
+    path.write_bytes(path.read_bytes() + b" " * MAX_BYTES)
+    return f"stock.json   {path.stat().st_size:,} bytes"
+
+
 MADE: dict[str, Callable[[Path], str]] = {"STOA003": link, "STOA004": oversize, "STOA008": unreadable}
+MADE_V2: dict[str, Callable[[Path], str]] = {"STOA804": oversize_v2}
 """Cases that are no files to commit."""
 
 
@@ -163,8 +195,12 @@ def examples() -> dict[str, Example]:
         good = {p: a.content.decode() for p, a in emitted(base, None, Report()).items()}
         made = {}
         for code in sorted(RULES):
-            shutil.rmtree(work / "tenants", ignore_errors=True)
-            if code in MADE:
+            for name in ("tenants", "v2"):
+                shutil.rmtree(work / name, ignore_errors=True)
+            if code in MADE_V2:
+                line = MADE_V2[code](Path(shutil.copytree(BASE_V2, work / "v2")))
+                made[code] = _listed(code, line, found_by_import(work / "v2", work / "base"))
+            elif code in MADE:
                 made[code] = _example_made(code, work)
             elif case := best_case(code):
                 made[code] = _example_of(case, work, good)
@@ -173,15 +209,16 @@ def examples() -> dict[str, Example]:
 
 def best_case(code: str) -> Path | None:
     """The preferred case of a rule, else the one that takes fewest words: fewest findings, then the least change."""
-    cases = [c for c in (*CASES, *DAMAGES) if c.name.split("-")[0] == code]
+    cases = [c for c in (*CASES, *DAMAGES, *IMPORTS) if c.name.split("-")[0] == code]
     return min(cases, key=_wordiness, default=None)
 
 
 def _wordiness(case: Path) -> tuple[bool, int, int, int, str]:
     preferred = case.name.partition("-")[2] != PREFERRED.get(case.name.split("-")[0])
     report = (case / "report.txt").read_text(encoding="utf-8")
-    changed = [p for p in (case / "in").rglob("*") if p.is_file()]
-    change = sum(_distance(p, BASE / p.relative_to(case / "in")) for p in changed)
+    own, base = (case / "v2", BASE_V2) if case in IMPORTS else (case / "in", BASE)
+    changed = [p for p in own.rglob("*") if p.is_file()]
+    change = sum(_distance(p, base / p.relative_to(own)) for p in changed)
     return preferred, report.count("[STOA"), len(changed), change, case.name
 
 
@@ -207,6 +244,11 @@ def _example_made(code: str, work: Path) -> Example:
 
     with mock.patch.object(Path, "read_bytes", read_bytes):
         found = found_in(source)
+    return _listed(code, line, found)
+
+
+def _listed(code: str, line: str, found: Found) -> Example:
+    """The line of a listing, and the same without what is odd about the file."""
     good = line.split(" ")[0]
     return Example((Excerpt(None, line + "\n"),), (Excerpt(None, good + "\n"),), _report(code, found))
 
@@ -218,6 +260,14 @@ def _example_of(case: Path, work: Path, good: dict[str, str]) -> Example:
         found = found_after(damage, Path(shutil.copytree(BASE, work / "tenants")))
         before, after = good[damage.file], damage.done_to(good[damage.file])
         bad_excerpt, good_excerpt = excerpts(damage.file, readable(after), readable(before), ())
+        return Example((bad_excerpt,), (good_excerpt,), _report(code, found))
+    if case in IMPORTS:
+        files = files_of(case, work)
+        found = found_by_import(files, work / "base")
+        path = next(p.relative_to(case / "v2") for p in sorted((case / "v2").rglob("*")) if p.is_file())
+        lines = [n for d in found[0] if d.rule.code == code for n in range(d.span.line, d.span.end_line + 1)]
+        shown = f"v2/{path.as_posix()}"
+        bad_excerpt, good_excerpt = excerpts(shown, _text(files / path), _text(BASE_V2 / path), lines)
         return Example((bad_excerpt,), (good_excerpt,), _report(code, found))
     source = source_of(case, work)
     found = found_in(source)

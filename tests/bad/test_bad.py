@@ -8,14 +8,31 @@ import pytest
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.pipeline import read
 from stoa_compiler.rules import RULES
-from tests.bad.corpus import BASE, CASES, DAMAGES, MADE, damage_of, found_after, found_in, source_of, text_of
+from tests.bad.corpus import (
+    BASE,
+    BASE_V2,
+    CASES,
+    DAMAGES,
+    IMPORTS,
+    MADE,
+    MADE_V2,
+    damage_of,
+    files_of,
+    found_after,
+    found_by_import,
+    found_in,
+    source_of,
+    text_of,
+)
 
 
-@pytest.mark.parametrize("case", [*CASES, *DAMAGES], ids=lambda c: c.name)
+@pytest.mark.parametrize("case", [*CASES, *DAMAGES, *IMPORTS], ids=lambda c: c.name)
 def test_report(case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update_golden: bool) -> None:
     monkeypatch.chdir(tmp_path)
     if case in DAMAGES:
         found = found_after(damage_of(case), Path(shutil.copytree(BASE, "tenants")))
+    elif case in IMPORTS:
+        found = found_by_import(files_of(case, Path()), Path(shutil.copytree(BASE, "tenants")))
     else:
         found = found_in(source_of(case, Path()))
     text = text_of(found)
@@ -32,10 +49,15 @@ def test_base_is_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found[0] == [], text_of(found)
 
 
+def test_base_of_the_earlier_form_is_good(tmp_path: Path) -> None:
+    found = found_by_import(BASE_V2, Path(shutil.copytree(BASE, tmp_path / "tenants")))
+    assert found[0] == [], text_of(found)
+
+
 def test_every_rule_has_a_case() -> None:
     """A link, a file without end and one that nobody may read are no files to commit: they are made."""
-    with_case = {c.name.split("-")[0] for c in (*CASES, *DAMAGES)}
-    assert sorted(RULES.keys() - with_case - MADE.keys()) == []
+    with_case = {c.name.split("-")[0] for c in (*CASES, *DAMAGES, *IMPORTS)}
+    assert sorted(RULES.keys() - with_case - MADE.keys() - MADE_V2.keys()) == []
 
 
 def test_findings_stand_inside_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

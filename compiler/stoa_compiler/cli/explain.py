@@ -19,7 +19,6 @@ def command(code: str | None, form: str) -> None:
     from stoa_compiler.explain import as_json, as_markdown, as_text, index
     from stoa_compiler.reports.terminal import wants_color, width_of
     from stoa_compiler.rules import RULES
-    from stoa_compiler.stoa_v2.read import RULES as IMPORT_RULES
 
     if code is None:
         if form == "markdown":
@@ -30,7 +29,7 @@ def command(code: str | None, form: str) -> None:
             for rule in (r for _, r in sorted(RULES.items())):
                 click.echo(f"{rule.code}  {rule.severity:<7}  {rule.title}")
         return
-    found = RULES.get(code.upper()) or next((r for r in IMPORT_RULES if r.code == code.upper()), None)
+    found = RULES.get(code.upper())
     if found is None:
         close = nearest(code.upper(), list(RULES))
         fail(f"there is no diagnostic `{code}`" + (f"; did you mean `{close}`?" if close else ""), WRONG_USE)

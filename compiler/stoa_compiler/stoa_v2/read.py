@@ -34,7 +34,7 @@ NOT_JSON = Rule(
 )
 FILE_TOO_LARGE = Rule(
     code="STOA804",
-    title="the file is too large",
+    title="the file is too large to import",
     why=f"A file may have {MAX_BYTES:,} bytes, so that none can exhaust the importer.",
     help="Split the file.",
 )
