@@ -160,6 +160,7 @@ class Calls:
             limit=outcome.limit,
             protocol=call.protocol,
             traceparent=call.trace.traceparent,
+            parent=call.trace.parent,
         )
         try:
             self._audit.write(event)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -16,11 +17,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stoa_runtime import bundles, control
 from stoa_runtime.approvals import Approvals, ApprovalsUnavailable
 from stoa_runtime.audit import Audit, AuditUnavailable, open_audit
+from stoa_runtime.backends import Backends
 from stoa_runtime.bodies import Bounds
 from stoa_runtime.bundles import BundleError, Snapshot
 from stoa_runtime.calls import Calls
@@ -34,13 +36,16 @@ from stoa_runtime.sequence import Pin
 from stoa_runtime.serving import Serving, address_rule, open_serving, permitted
 from stoa_runtime.settings import Settings
 from stoa_runtime.signatures import SignatureRefused, trusted
+from stoa_runtime.telemetry import Sockets, Telemetry, TelemetryUnusable, bound, open_telemetry
+from stoa_runtime.telemetry.watching import Endpoint
 from stoa_runtime.tokens import KeysUnavailable
 from stoa_runtime.vault import VaultCredentials
+from stoa_runtime.workers import Worker, WorkerRefused, Workers, WorkersFailed
 
 log = logging.getLogger("stoa")
 
 
-def application(settings: Settings) -> "Runtime":
+def application(settings: Settings, telemetry: Telemetry | None = None) -> "Runtime":
     """The ASGI application of one bundle; `BundleError` where the bundle cannot be served."""
     load = _loader(settings)
     snapshot = load(settings.bundle)
@@ -49,7 +54,7 @@ def application(settings: Settings) -> "Runtime":
     try:
         audit = _audit(settings, snapshot)
         approvals = Approvals.open(settings.state_folder, settings.store_url)
-        return Runtime(settings, snapshot, load, credentials, audit, approvals)
+        return Runtime(settings, snapshot, load, credentials, audit, approvals, telemetry)
     except (AuditUnavailable, ApprovalsUnavailable, StoreUnusable) as error:
         raise BundleError(str(error)) from None
 
@@ -88,13 +93,87 @@ def _check(settings: Settings, snapshot: Snapshot) -> None:
         raise BundleError(f"two secret references share the variable {shared[0]}: read secrets from files instead")
 
 
-def serve(settings: Settings, started: Callable[[str], None] | None = None) -> None:
+def serve(
+    settings: Settings,
+    started: Callable[[str], None] | None = None,
+    measured: Callable[[str], None] | None = None,
+) -> None:
     """Serves until the process is told to stop; calls in flight may end.
 
-    `started` gets the URL that is listened on, once it is.
+    `started` gets the URL that is listened on, once it is; `measured` that of the metrics, where there are any.
     """
-    app = application(settings)
-    config = uvicorn.Config(
+    asked = settings.telemetry.metrics
+    try:
+        sockets = bound(asked, settings.workers) if asked is not None else None
+    except ValueError as error:
+        raise BundleError(str(error)) from None
+
+    def told(url: str) -> None:
+        log.info("listening on %s", url)
+        if started is not None:
+            started(url)
+        if measured is not None and sockets is not None:
+            measured(sockets.url)
+
+    try:
+        if settings.workers > 1:
+            _serve_together(settings, sockets, told)
+        else:
+            telemetry = open_telemetry(settings.telemetry, sockets)
+            app = application(settings, telemetry)
+            _Listening(_config(settings, app), told, app.end_streams).run()
+    except TelemetryUnusable as error:
+        raise BundleError(str(error)) from None
+    finally:
+        if sockets is not None:
+            sockets.close()
+
+
+def _serve_together(settings: Settings, sockets: Sockets | None, told: Callable[[str], None]) -> None:
+    """The same by several processes, which all take from one socket. This one serves nothing."""
+    try:
+        listening = _bound(settings.host, settings.port)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise BundleError(f"{where} cannot be listened on: {error.strerror or error}") from None
+
+    def work(worker: Worker) -> None:
+        try:
+            app = application(settings, open_telemetry(settings.telemetry, sockets, worker.number))
+        except (BundleError, TelemetryUnusable) as error:
+            raise WorkerRefused(str(error)) from None
+        server = _Listening(_config(settings, app), lambda _url: worker.ready(), app.end_streams, worker.lifeline)
+        server.run(sockets=[listening])
+
+    try:
+        workers = Workers(settings.workers, work, drain_seconds=settings.drain_seconds)
+        workers.run(lambda: told(_url(listening)))
+    except WorkersFailed as error:
+        raise BundleError(str(error)) from None
+    finally:
+        listening.close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Not listened on yet: whoever connects before a worker serves is told at once that nobody does."""
+    family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    made = socket.socket(family, kind, protocol)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(where)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _url(listening: Any) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _config(settings: Settings, app: "Runtime") -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -108,7 +187,6 @@ def serve(settings: Settings, started: Callable[[str], None] | None = None) -> N
         proxy_headers=False,
         timeout_graceful_shutdown=settings.drain_seconds,
     )
-    _Listening(config, started, app.end_streams).run()
 
 
 def _connections(settings: Settings) -> Any:
@@ -124,11 +202,17 @@ class _Listening(uvicorn.Server):
     """A uvicorn server that says where it listens."""
 
     def __init__(
-        self, config: uvicorn.Config, started: Callable[[str], None] | None, ending: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        started: Callable[[str], None],
+        ending: Callable[[], None],
+        lifeline: int | None = None,
     ) -> None:
         super().__init__(config)
         self._told = started
         self._ending = ending
+        self._lifeline = lifeline
+        """Becomes readable when the process that this one works for has gone."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Ends orderly, and lets `serve` return; a second Ctrl-C ends at once."""
@@ -141,11 +225,13 @@ class _Listening(uvicorn.Server):
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        log.info("listening on %s", url)
-        if self._told is not None:
-            self._told(url)
+        if self._lifeline is not None:
+            asyncio.get_running_loop().add_reader(self._lifeline, self._orphaned, self._lifeline)
+        self._told(_url(self.servers[0].sockets[0]))
+
+    def _orphaned(self, lifeline: int) -> None:
+        asyncio.get_running_loop().remove_reader(lifeline)
+        self.should_exit = True
 
 
 def _credentials(settings: Settings, snapshot: Snapshot) -> Credentials:
@@ -173,17 +259,21 @@ class Runtime:
         credentials: Credentials,
         audit: Audit,
         approvals: Approvals,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._settings = settings
         self._first = snapshot
         self._load = load
         self._credentials = credentials
-        self._audit = audit
+        self.audit = self._audit = audit
         self._approvals = approvals
-        self._limits = open_store(settings.store_url, self._when_down)
+        self.limits = self._limits = open_store(settings.store_url, self._when_down)
         self._calls = Calls(audit, approvals, self._limits)
-        self._refused: str | None = None
+        self.refused: str | None = None
         """Why the folder's bundle is not the one that is served."""
+        self.reloads = self.refusals = 0
+        """Bundles that were taken after the first, and that were not."""
+        self._telemetry = telemetry
         self._ending: set[asyncio.Task[None]] = set()
         self._current: Serving | None = None
         bounds = Bounds(settings.body_limit, settings.body_deadline)
@@ -198,9 +288,35 @@ class Runtime:
             lifespan=self._lifespan,
         )
         self._besides.router.redirect_slashes = False
+        self._app: ASGIApp = self._answer
+        if telemetry is not None:
+            self._app = telemetry.watched(self._answer, self.endpoint)
+            audit.saw = telemetry.decided
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request; the MCP endpoint's path is that of the bundle that is served."""
+        """One request."""
+        await self._app(scope, receive, send)
+
+    def endpoint(self, path: str) -> Endpoint:
+        """What answers at a path."""
+        if self._current is not None and path == self._current.path:
+            return "mcp"
+        if path.startswith(f"{control.PREFIX}/"):
+            return "api"
+        return "probe" if path in ("/healthz", "/readyz") else "other"
+
+    @property
+    def now(self) -> Serving | None:
+        """What is served now, if anything is."""
+        return self._current
+
+    @property
+    def streams(self) -> int:
+        """Streams of subscribers that are open."""
+        return len(self._gate.subscriptions)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The MCP endpoint's path is that of the bundle that is served."""
         if scope["type"] == "http" and self._current is not None and scope["path"] == self._current.path:
             await self._gate(scope, receive, send)
         elif scope["type"] == "http" and scope["path"].startswith(f"{control.PREFIX}/"):
@@ -221,6 +337,8 @@ class Runtime:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
+            if self._telemetry is not None:
+                await stack.enter_async_context(self._telemetry.served(self))
             stack.callback(self._audit.close)
             stack.push_async_callback(self._approvals.close)
             stack.push_async_callback(self._limits.close)
@@ -250,10 +368,11 @@ class Runtime:
                     raise found
                 await self._take(found, keys)
             except BundleError as error:
-                self._refused = str(error)
+                self.refused = str(error)
+                self.refusals += 1
                 log.error("the new bundle is not served, the last good one stays: %s", error)
             else:
-                self._refused = None
+                self.refused = None
 
     async def _take(self, snapshot: Snapshot, keys: aiohttp.ClientSession) -> None:
         """Serves `snapshot` from the next request on. Requests in flight end on the one that they began with."""
@@ -268,6 +387,7 @@ class Runtime:
             await self._credentials.want(snapshot.secrets() | before.snapshot.secrets())
         self._current = await self._started(snapshot, keys)
         self._gate.subscriptions.changed()
+        self.reloads += 1
         log.info("serving bundle %s instead of %s", snapshot.digest, before.snapshot.digest)
         ending = asyncio.create_task(before.end(self._settings.drain_seconds))
         self._ending.add(ending)
@@ -286,6 +406,7 @@ class Runtime:
             keys=keys,
             protocol=Protocol(snapshot.index, self._calls, settings.body_limit, self._gate.subscriptions.listen),
             before=self._current,
+            backends=self._telemetry.backends if self._telemetry is not None else Backends,
         )
         await serving.start()
         return serving
@@ -310,7 +431,7 @@ class Runtime:
             await serving.verifier.keys.refresh_when_old()
         except KeysUnavailable:
             return _unready("the issuer's keys are not known")
-        refused = {} if self._refused is None else {"refused": self._refused}
+        refused = {} if self.refused is None else {"refused": self.refused}
         return JSONResponse({"status": "ready", "bundle": serving.snapshot.digest, **refused})
 
 

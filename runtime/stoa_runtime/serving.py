@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -119,6 +120,7 @@ def open_serving(
     keys: aiohttp.ClientSession,
     protocol: Protocol,
     before: Serving | None = None,
+    backends: Callable[[aiohttp.ClientSession, AddressRule, Credentials], Backends] = Backends,
 ) -> Serving:
     """What serves `snapshot`, not yet started. Known keys of the same issuer are kept from `before`."""
     rule = address_rule(snapshot)
@@ -126,4 +128,4 @@ def open_serving(
     verifier = Verifier(snapshot.index.token, keys)
     if before is not None:
         verifier.take_keys(before.verifier)
-    return Serving(snapshot, named, verifier, session, Backends(session, rule, credentials), protocol)
+    return Serving(snapshot, named, verifier, session, backends(session, rule, credentials), protocol)

@@ -162,6 +162,13 @@ class Verifier:
         self._clock = clock
         self.keys = Keys(rules, session, clock)
         self._verified: OrderedDict[bytes, tuple[Token, int]] = OrderedDict()
+        self.checked = 0
+        """Tokens that were looked into, since nothing was known about them."""
+
+    @property
+    def remembered(self) -> int:
+        """How many verified tokens are remembered."""
+        return len(self._verified)
 
     def take_keys(self, before: "Verifier") -> None:
         """Goes on with the keys of `before`, where the same issuer publishes them at the same place."""
@@ -188,6 +195,7 @@ class Verifier:
         key = _key(text)
         if known := self._remembered(key):
             return known
+        self.checked += 1
         token = await self._decoded(text, key)
         self._verified[key] = (token, self.keys.generation)
         if len(self._verified) > CACHE_LIMIT:

@@ -19,6 +19,8 @@ class Trace:
     trace_id: str
     span_id: str
     flags: str = "01"
+    parent: str | None = None
+    """The caller's span, where the trace is adopted."""
 
     @property
     def traceparent(self) -> str:
@@ -31,15 +33,15 @@ def trace(header: str | None, meta: Mapping[str, Any] | None) -> Trace:
     span = secrets.token_hex(8)
     for value in ((meta or {}).get(META_KEY), header):
         if isinstance(value, str) and (adopted := _adopted(value)):
-            return Trace(trace_id=adopted[0], span_id=span, flags=adopted[1])
+            return Trace(trace_id=adopted[0], span_id=span, flags=adopted[1], parent=adopted[2])
     return Trace(trace_id=secrets.token_hex(16), span_id=span)
 
 
-def _adopted(value: str) -> tuple[str, str] | None:
-    """Trace id and flags of a well-formed value; later versions may append, version 00 may not."""
+def _adopted(value: str) -> tuple[str, str, str] | None:
+    """Trace id, flags and parent of a well-formed value; later versions may append, version 00 may not."""
     if len(value) > 256 or not (match := _TRACEPARENT.fullmatch(value)):
         return None
     version, trace_id, parent, flags, rest = match.groups()
     if version == "ff" or (version == "00" and rest) or not trace_id.strip("0") or not parent.strip("0"):
         return None
-    return trace_id, flags
+    return trace_id, flags, parent

@@ -272,7 +272,11 @@ def command(**given: Any) -> None:
     except settings.SettingsRefused as refusal:
         fail(str(refusal), WRONG_USE)
     try:
-        server.serve(wanted, lambda url: click.echo(f"listening on {url}"))
+        server.serve(
+            wanted,
+            lambda url: click.echo(f"listening on {url}"),
+            lambda url: click.echo(f"metrics at {url}"),
+        )
     except bundles.BundleError as error:
         fail(str(error), OUTSIDE)
 

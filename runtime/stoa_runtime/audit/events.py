@@ -51,6 +51,8 @@ class Event:
     """The request's protocol version."""
     traceparent: str | None = None
     """The call's own span, as the backend gets it; it must be well formed."""
+    parent: str | None = None
+    """The caller's span, for traces: no line holds it."""
 
 
 def recorded(event: Event) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -114,6 +114,8 @@ class Audit:
         self._wait_seconds = wait_seconds
         self._lost = 0
         self._closed = False
+        self.saw: Callable[[Event], None] | None = None
+        """Is told of each decision, whether it can be recorded or not."""
         with self.lock:
             sink.open(self)
 
@@ -125,12 +127,20 @@ class Audit:
         """
         return not self._closed and self._sink.works
 
+    @property
+    def behind(self) -> int:
+        """Lines for which what is promised does not hold yet."""
+        with self.lock:
+            return self.chain.sequence - (self.promises.kept if self._sink.confirms else self._sink.handed_on)
+
     def write(self, event: Event) -> None:
         """Takes the event: it is with the operating system or in the queue. `AuditUnavailable`: withhold the answer.
 
         Even then the line is kept while there is room, and written once that works again, since what a backend did
         should be on record. Where the log waits when it is full, a kept line is for `settled` to wait for.
         """
+        if self.saw is not None:
+            self.saw(event)
         with self.lock:
             if self._closed or self._sink.is_full:
                 self._lost += 1
