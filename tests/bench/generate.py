@@ -1,7 +1,8 @@
 """A generated source of N tenants x 5 contracts: the same bytes for the same N.
 
-Each contract has 6 operations with input and output schemas, about 4.4 KB; each tenant has people, groups, grants
-with cross references, two consumers, two plans and two subscriptions.
+Each contract has 159 lines, about 4.4 KB: 6 operations with input and output schemas, whose bounds are its own, so that
+nothing is won by looking at equal schemas once. Each tenant has people, groups, grants with cross references, two
+consumers, two plans and two subscriptions.
 
     python tests/bench/generate.py 100 /tmp/source
 """
@@ -139,7 +140,7 @@ metadata:
   tenant: {tenant}
 spec:
   displayName: {title} of tenant {number}
-  description: Keeps the {noun}s of tenant {number}.
+  description: Keeps {noun}s.
   version: 1.{minor}.0
   classification: {classification}
   status: published
@@ -153,27 +154,26 @@ spec:
   operations:
     get_{noun}:
       method: GET
-      path: /{contract}/{{{noun}_id}}
+      path: /{contract}/{{id}}
       summary: One {noun}
-      intent: Use it when you know the number of the {noun}.
+      intent: When its number is known.
       sideEffects: read
       input:
         type: object
         properties:
-          {noun}_id: {{type: string, minLength: 4, maxLength: 32, description: Number of the {noun}}}
-          expand: {{type: array, items: {{type: string, enum: [lines, owner, history]}}}}
-        required: [{noun}_id]
+          id: {{type: string, maxLength: {size}}}
+        required: [id]
       output:
         type: object
         properties:
           id: {{type: string}}
-          state: {{type: string, enum: [open, held, closed]}}
-          total: {{type: number, minimum: 0}}
+          state: {{enum: [open, held, closed]}}
+          total: {{type: number, maximum: {size}}}
           tags: {{type: array, items: {{type: string}}}}
         required: [id, state]
       examples:
         - name: An open {noun}
-          input: {{{noun}_id: X-1001}}
+          input: {{id: X-1001}}
           output: {{id: X-1001, state: open, total: 12.5, tags: [new]}}
 """
 
@@ -182,11 +182,9 @@ _OUTPUT = """\
         type: object
         properties:
           id: {{type: string}}
-          state: {{type: string, enum: [open, held, closed]}}
-          total: {{type: number, minimum: 0}}
-          tags:
-            type: array
-            items: {{type: string}}
+          state: {{enum: [open, held, closed]}}
+          total: {{type: number, maximum: {size}}}
+          tags: {{type: array}}
         required: [id, state]
 """
 
@@ -194,15 +192,15 @@ _MORE = """\
     list_{noun}s:
       method: GET
       path: /{contract}
-      summary: The {noun}s that fit a filter
-      intent: Use it to find a {noun} when its number is not known.
+      summary: List {noun}s
+      intent: When its number is not known.
       sideEffects: read
       input:
         type: object
         properties:
-          state: {{type: string, enum: [open, held, closed]}}
+          state: {{enum: [open, held, closed]}}
           limit: {{type: integer, minimum: 1, maximum: 100, default: 20}}
-          cursor: {{type: string, maxLength: 200}}
+          cursor: {{type: string, maxLength: {size}}}
       output:
         type: object
         properties:
@@ -221,8 +219,9 @@ _MORE = """\
       method: POST
       path: /{contract}
       summary: A new {noun}
-      intent: Use it when somebody asked for a new {noun} and named its parts.
+      intent: When somebody asked for it and named the parts.
       sideEffects: write
+      limits: {{rate: 5/second}}
       input:
         type: object
         properties:
@@ -234,7 +233,7 @@ _MORE = """\
               type: object
               properties:
                 part: {{type: string}}
-                quantity: {{type: integer, minimum: 1}}
+                quantity: {{type: integer, maximum: {size}}}
               required: [part, quantity]
               additionalProperties: false
         required: [owner, lines]
@@ -243,49 +242,49 @@ _MORE = """\
 _LAST = """\
     update_{noun}:
       method: PATCH
-      path: /{contract}/{{{noun}_id}}
+      path: /{contract}/{{id}}
       summary: Change a {noun}
-      intent: Use it to hold or reopen a {noun}.
+      intent: To hold or reopen it.
       sideEffects: write
       input:
         type: object
         properties:
-          {noun}_id: {{type: string}}
-          state: {{type: string, enum: [open, held]}}
-          note: {{type: string, maxLength: 500}}
-        required: [{noun}_id, state]
+          id: {{type: string}}
+          state: {{enum: [open, held]}}
+          note: {{type: string, maxLength: {size}}}
+        required: [id, state]
 {output}    history_of_{noun}:
       method: GET
-      path: /{contract}/{{{noun}_id}}/history
-      summary: What happened to a {noun}
-      intent: Use it to explain how a {noun} came to its state.
+      path: /{contract}/{{id}}/history
+      summary: Its history
+      intent: To explain how it came to its state.
       sideEffects: read
       input:
         type: object
         properties:
-          {noun}_id: {{type: string}}
+          id: {{type: string}}
           since: {{type: string, format: date}}
-        required: [{noun}_id]
+        required: [id]
       output:
         type: array
         items:
           type: object
           properties:
             at: {{type: string, format: date-time}}
-            text: {{type: string}}
+            text: {{type: string, maxLength: {size}}}
           required: [at, text]
     cancel_{noun}:
       method: DELETE
-      path: /{contract}/{{{noun}_id}}
+      path: /{contract}/{{id}}
       summary: Cancel a {noun}
-      intent: Use it only when somebody asked to cancel this very {noun}.
+      intent: Only when somebody asked for it.
       sideEffects: destructive
       input:
         type: object
         properties:
-          {noun}_id: {{type: string}}
-          reason: {{type: string, maxLength: 500}}
-        required: [{noun}_id]
+          id: {{type: string}}
+          reason: {{type: string, maxLength: {size}}}
+        required: [id]
 {output}"""
 
 _CONSUMER = """\
@@ -343,6 +342,7 @@ def contract(tenant: str, number: int, index: int) -> str:
         "contract": name,
         "noun": _NOUNS[name],
         "title": name.capitalize(),
+        "size": 1000 + number * len(CONTRACTS) + index,
         "minor": (number * 7 + index) % 10,
         "classification": "VH" if (number + index) % 4 == 0 else "H",
     }
