@@ -350,7 +350,7 @@ class Shown:
         options, name, span = jsonschema_rs.RegexOptions(), self.loc[-1], self.document.span
         takes, gives, passes = (
             None if schema is None else jsonschema_rs.Draft202012Validator(dict(schema), pattern_options=options)
-            for schema in (self.input, self.output if self.judges_output else None, self.passed)
+            for schema in (self.input, *((self.output, self.passed) if self.judges_output else (None, None)))
         )
         for index, example in examples:
             at: Loc = (*self.loc, "examples", index)
