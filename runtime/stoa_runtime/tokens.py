@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -29,6 +30,9 @@ JWKS_LIMIT = 262_144
 
 _REFUSED_HEADERS = frozenset({"b64", "crit", "jku", "jwk", "x5c", "x5u", "zip"})
 """Headers that would have the token itself say how it is to be trusted, or which nothing here understands."""
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+"""A signed JWT (RFC 7515, 7.1). Without padding and the like, so that one token has no other spellings."""
+_LAST_MOMENT = 1e11
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 
 
@@ -148,6 +152,11 @@ def _usable(document: Any, algorithms: list[str]) -> dict[str, _Key] | None:
     return keys
 
 
+def _is_moment(value: Any) -> bool:
+    """Whether `value` is a NumericDate that calendars reach (RFC 7519, 2): no text, no truth value."""
+    return type(value) in (int, float) and 0 <= value < _LAST_MOMENT
+
+
 def _key(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
@@ -205,6 +214,8 @@ class Verifier:
     async def _decoded(self, text: str, key: bytes) -> Token:
         if len(text) > TOKEN_LIMIT:
             raise TokenRefused("the token is too long")
+        if not _COMPACT.fullmatch(text):
+            raise TokenRefused("the token is not a signed JWT")
         try:
             header = jwt.get_unverified_header(text)
         except jwt.PyJWTError:
@@ -244,8 +255,10 @@ class Verifier:
             raise TokenRefused("the token was issued by another issuer") from None
         except jwt.ImmatureSignatureError:
             raise TokenRefused("the token is not valid yet") from None
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             raise TokenRefused("the token's signature or claims are not valid") from None
+        if not all(_is_moment(claims[name]) for name in ("exp", "nbf", "iat") if name in claims):
+            raise TokenRefused("the token's times are not numbers")
         if not claims["sub"] or claims.get("typ", "Bearer") != "Bearer":
             raise TokenRefused("the token is not an access token")
         scopes = claims.get("scope", "")
