@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stoa_compiler.beside import MIN_DOCUMENTS, values_beside
 from stoa_compiler.diagnostics import Diagnostic, Report, Rule
 from stoa_compiler.fastread import fast_read
 from stoa_compiler.load import Placed
@@ -117,7 +118,7 @@ RULES = (
 
 def parse(placed: Sequence[Placed], report: Report, jobs: int = 1) -> list[tuple[Placed, Document]]:
     """The documents that can be understood; every mistake is reported. `jobs` processes share the work."""
-    values: list[Any] = [fast_read(place.file.content) for place in placed]
+    values = _values([place.file.content for place in placed], jobs)
     doubts: dict[int, Doubts | None] = {}
     odd = [index for index, value in enumerate(values) if value is None]
     files = [placed[index].file for index in odd]
@@ -136,6 +137,19 @@ def parse(placed: Sequence[Placed], report: Report, jobs: int = 1) -> list[tuple
         for index, (place, value) in enumerate(zip(placed, values, strict=True))
         if value is not None
     ]
+
+
+def _values(contents: Sequence[bytes], jobs: int) -> list[Any]:
+    """What the fast reader gives for each; children read all parts but the first."""
+    if jobs == 1 or len(contents) < MIN_DOCUMENTS:
+        return [fast_read(content) for content in contents]
+    size = -(-len(contents) // jobs)
+    parts = [contents[at : at + size] for at in range(0, len(contents), size)]
+    others = [values_beside(lambda part=part: [fast_read(c) for c in part]) for part in parts[1:]]  # type: ignore[misc]
+    values = [fast_read(content) for content in parts[0]]
+    for other in others:
+        values.extend(other())
+    return values
 
 
 def parse_file(file: SourceFile, report: Report) -> Document | None:

@@ -3,11 +3,13 @@
 load -> parse -> validate -> link -> check -> emit -> verify -> write
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from stoa_compiler import __version__
+from stoa_compiler.beside import beside
 from stoa_compiler.checks import check
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.graph import Graph
@@ -20,6 +22,9 @@ from stoa_compiler.unlinked import judge_unlinked
 from stoa_compiler.validate import validate
 from stoa_compiler.watch import UNWATCHED, Watch
 from stoa_schemas import bundle
+
+MANY = 100
+"""Files of a bundle from which on children verify it."""
 
 
 @dataclass(frozen=True)
@@ -58,24 +63,37 @@ def judge(source: Source, report: Report, jobs: int = 1, watch: Watch = UNWATCHE
         graph = link(source, models, report)
     with watch.phase("check"):
         if graph is not None:
-            check(graph, report)
+            check(graph, report, jobs)
         judge_unlinked(documents, graph, report)
     return Checked(source, graph)
 
 
-def render(graph: Graph, environment: str, report: Report, watch: Watch = UNWATCHED) -> Bundle:
-    """The environment's bundle, each target's artifacts verified; raises `Stop` when one does not hold."""
+def render(graph: Graph, environment: str, report: Report, watch: Watch = UNWATCHED, jobs: int = 1) -> Bundle:
+    """The environment's bundle, each target's artifacts verified; raises `Stop` when one does not hold.
+
+    With several `jobs`, a large bundle is verified in children, beside what is emitted next.
+    """
     files: dict[str, Artifact] = {}
+    verifying: list[tuple[Target, Callable[[], Report]]] = []
     for target in targets_of(graph, environment):
         carried = {p: a for p, a in files.items() if p.split("/")[0] in target.carries}
         with watch.phase("emit", target.name):
             emitted = {a.path: a for a in target.emit(graph, environment, carried)}
-        with watch.phase("verify", target.name):
-            target.verify(graph, environment, {**carried, **emitted}, report)
+        verify = partial(_verified, target, graph, environment, {**carried, **emitted})
+        verifying.append((target, beside(verify) if jobs > 1 and len(files) + len(emitted) > MANY else verify))
         files.update(emitted)
+    for target, verified in verifying:
+        with watch.phase("verify", target.name):
+            report.found.extend(verified().found)
     report.stop_if_errors()
     with watch.phase("seal"):
         return seal(graph, environment, files)
+
+
+def _verified(target: Target, graph: Graph, environment: str, artifacts: Mapping[str, Artifact]) -> Report:
+    report = Report()
+    target.verify(graph, environment, artifacts, report)
+    return report
 
 
 def targets_of(graph: Graph, environment: str) -> list[Target]:
