@@ -1,8 +1,9 @@
 """A coverage-guided fuzzer on the parser and the models: `python tests/fuzz/fuzz_parse.py [RUNS] [SEED]`.
 
-Any bytes must give a document or at least one error, within 1 s, and never an exception. The corpus is the good
-source and every case of tests/bad. What it finds is written to the working folder as `crash-...`; the last line
-says how many inputs were tried, how many were documents, and what the slowest took.
+Any bytes must give a document or at least one error, within 1 s, and never an exception; a document with mistakes of
+YAML is judged on, each operation by itself. The corpus is the good source and every case of tests/bad. What it finds is
+written to the working folder as `crash-...`; the last line says how many inputs were tried, how many were documents,
+and what the slowest took.
 """
 
 import resource
@@ -14,11 +15,12 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["stoa_compiler.parse", "stoa_compiler.validate"]):
+with atheris.instrument_imports(include=["stoa_compiler.reader", "stoa_compiler.unlinked", "stoa_compiler.validate"]):
     from stoa_compiler.diagnostics import Report
     from stoa_compiler.load import Placed
-    from stoa_compiler.parse import parse_file
+    from stoa_compiler.parse import understand
     from stoa_compiler.source import SourceFile
+    from stoa_compiler.unlinked import judge_unlinked
     from stoa_compiler.validate import validate_document
 
 from stoa_schemas.documents import KINDS
@@ -37,17 +39,22 @@ def one(data: bytes) -> None:
     started = time.perf_counter()
     report = Report()
     file = SourceFile("t/contracts/c.yaml", "t/contracts/c.yaml", data)
-    document = parse_file(file, report)
+    document = understand(file, report)
     if document is None:
         assert report.errors, "neither a document nor an error"
     else:
         _documents += 1
         document.span()
+        doubtful = document.doubts is not None
+        assert doubtful == bool(report.errors), "doubts without an error, or an error without doubts"
         kind = document.data.get("kind") if isinstance(document.data, dict) else None
         place = Placed(file, kind if isinstance(kind, str) and kind in KINDS else "Tenant", "c", "t")
         findings = Report()
         value = validate_document(place, document, findings)
-        assert (value is None) == bool(findings.errors), "refused without an error, or taken with one"
+        assert (value is None) == (doubtful or bool(findings.errors)), "refused without an error, or taken with one"
+        judge_unlinked([(place, document)], None, findings)
+        for d in findings.found:
+            assert 1 <= d.span.line <= d.span.end_line <= len(file.lines), "a finding outside of its file"
     took = time.perf_counter() - started
     _tried += 1
     _slowest = max(_slowest, took)

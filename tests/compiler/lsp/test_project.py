@@ -296,3 +296,13 @@ def test_places() -> None:
     assert not belongs("README.md")
     assert root_of(DEMO / BILLING) == DEMO
     assert root_of(Path("/nowhere/at/all.yaml")) is None
+
+
+def test_mistakes_of_all_phases_show_together(project: Project) -> None:
+    path = project.root / BILLING
+    text = path.read_text(encoding="utf-8")
+    key = next(line for line in text.split("\n") if line.startswith("  displayName:"))
+    broken = text.replace(key, f"{key}\n{key}\n  team: x", 1).replace("type: string", "type: strin", 1)
+    project.edit(BILLING, broken.encode())
+    assert sorted(codes(project, BILLING)) == ["STOA103", "STOA201", "STOA441"]
+    assert project.document(BILLING) is None, "what has mistakes of YAML is no ground for completion"
