@@ -1,17 +1,18 @@
 """The process that most attacks are tried on: it is started once, and must not have printed a word in the end."""
 
+import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from stoa_runtime.settings import Settings
 from stoa_schemas import bundle
 from tests.runtime import world
-from tests.runtime.conftest import backend, halliday, issuer, parzival, sorrento
+from tests.runtime.conftest import backend, halliday, issuer, sorrento
 from tests.threats.process import Attacked, serving
 
-__all__ = ["backend", "halliday", "issuer", "parzival", "sorrento"]
+__all__ = ["backend", "halliday", "issuer", "sorrento"]
+SUBJECTS = itertools.count()
 
 ARRAY = {"type": "array", "items": {"type": "string"}}
 OBJECT = {"type": "object", "additionalProperties": {"type": "string"}}
@@ -97,5 +98,6 @@ def stoa(tmp_path_factory: pytest.TempPathFactory, issuer: world.Issuer, backend
 
 
 @pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    return tmp_path
+def parzival(issuer: world.Issuer) -> str:
+    """A person of `ioi`, another one for each test: attacks use up the calls that one person has."""
+    return issuer.token(sub=f"parzival-{next(SUBJECTS)}")
