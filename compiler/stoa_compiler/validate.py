@@ -304,7 +304,8 @@ class _Described:
         loc, _ = self._real(error["loc"])
         if error["type"] == "missing" and loc[:-1] in doubts.mappings:
             return True
-        return doubts.hide(loc) or (error["type"].endswith("too_short") and loc in doubts.mappings)
+        lacks = error["type"].endswith(("too_short", "union_tag_not_found"))
+        return doubts.hide(loc) or (lacks and loc in doubts.mappings)
 
     def explain(self, error: ErrorDetails) -> None:
         """Adds the finding for one error."""

@@ -116,6 +116,13 @@ def test_nothing_follows_from_a_broken_key(
     assert any(d.span.line == number + 1 for d in reported)
 
 
+def test_nothing_is_missed_where_a_key_is_not_clear(tmp_path: Path) -> None:
+    for number, key in enumerate(("      type: bearer", "  version: 1.2.0", "      method: GET", "    urls:")):
+        indent = " " * (len(key) - len(key.lstrip()))
+        source = copy_of_base(tmp_path / str(number)).change(ORDERS, key, indent + "12: " + key.partition(": ")[2])
+        assert [d.rule.code for d in found(source)] == ["STOA104"], key
+
+
 @pytest.mark.parametrize(
     ("text", "values", "mappings"),
     [
