@@ -1,6 +1,5 @@
 """`stoa check`: every mistake in the source."""
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stoa_compiler.cli.saves import stamps
 from stoa_compiler.cli.session import (
     FINDINGS,
     OUTSIDE,
@@ -122,28 +122,14 @@ def _watch(source: Path, outputs: Outputs, jobs: int, cache: "Cache | None") -> 
     """Checks on every change, until Ctrl-C."""
     try:
         while True:
-            stamps = _stamps(source)
+            before = stamps(source)
             if sys.stderr.isatty():
                 click.clear()
             start = time.perf_counter()
             _check(source, outputs, jobs, cache)
             seconds = time.perf_counter() - start
             click.echo(f"checked in {seconds:.2f} s; Ctrl-C ends the watch", err=True)
-            while _stamps(source) == stamps:
+            while stamps(source) == before:
                 time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         return
-
-
-def _stamps(source: Path) -> dict[str, tuple[int, int, int]]:
-    """Of every file its time, size and number: what changes when an editor saves."""
-    stamps = {}
-    for folder, folders, names in os.walk(source):
-        folders[:] = [f for f in folders if not f.startswith(".")]
-        for path in (os.path.join(folder, name) for name in names if not name.startswith(".")):  # noqa: PTH118
-            try:
-                status = os.lstat(path)
-            except OSError:
-                continue
-            stamps[path] = (status.st_mtime_ns, status.st_size, status.st_ino)
-    return stamps

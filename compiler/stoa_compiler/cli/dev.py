@@ -1,7 +1,8 @@
-"""`stoa dev`: compile and serve on this machine, with an issuer and mock backends.
+"""`stoa dev`: compile and serve on this machine, with an issuer and mock backends, and again on every save.
 
 The one module that knows compiler and runtime: it compiles the source with its addresses on loopback, and
-serves the bundle that comes of it in this process. Mock backends are a process of their own.
+serves the bundle that comes of it in this process. Mock backends are a process of their own. A source with
+mistakes shows them, and what was served before stays.
 """
 
 import asyncio
@@ -11,11 +12,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
 import orjson
 
+from stoa_compiler.cli.saves import stamps
 from stoa_compiler.cli.session import FINDINGS, OUTSIDE, WRONG_USE, fail, jobs_option, show, source_argument
 from stoa_compiler.diagnostics import Report, Stop
 from stoa_compiler.local import Endpoints, localise
@@ -26,10 +31,19 @@ from stoa_runtime.development.issuer import issuer_application
 from stoa_runtime.development.serving import serve_locally
 from stoa_runtime.server import application
 from stoa_runtime.settings import Settings
-from stoa_schemas.bundle import RUNTIME_MANIFEST, RuntimeManifest
+from stoa_schemas.bundle import (
+    DEVELOPMENT,
+    PLATFORM_INDEX,
+    RUNTIME_MANIFEST,
+    Development,
+    PlatformIndex,
+    RuntimeManifest,
+)
 
 _HOST = "127.0.0.1"
 _PATIENCE_SECONDS = 20.0
+_LOOK_SECONDS = 0.02
+"""How often source and bundle are looked at."""
 
 
 @click.command("dev")
@@ -57,7 +71,7 @@ def command(
     form: str,
     jobs: int,
 ) -> None:
-    """Compile SOURCE and serve it on this machine, with a development issuer and mock backends.
+    """Compile SOURCE and serve it on this machine, with a development issuer and mock backends; again on every save.
 
     Anyone on this machine can sign in as anyone: for development only.
     """
@@ -68,12 +82,21 @@ def command(
     try:
         write(bundle.files, folder)
         gc.enable()
-        asyncio.run(_serve(folder, state / "audit.jsonl", endpoints, ports, form))
+        again = partial(_compiled, source, environment, endpoints)
+        asyncio.run(_serve(folder, state / "audit.jsonl", endpoints, ports, form, _Saved(source, again)))
     except (OSError, BundleError) as error:
         fail(str(error), OUTSIDE)
 
 
 def _compile(source: Path, environment: str, endpoints: Endpoints, jobs: int) -> Bundle:
+    bundle = _compiled(source, environment, endpoints, jobs)
+    if bundle is None:
+        raise SystemExit(FINDINGS)
+    return bundle
+
+
+def _compiled(source: Path, environment: str, endpoints: Endpoints, jobs: int = 1) -> Bundle | None:
+    """The bundle; None where the source has errors, which are shown then."""
     report = Report()
     checked = read(source, report, jobs)
     try:
@@ -85,17 +108,48 @@ def _compile(source: Path, environment: str, endpoints: Endpoints, jobs: int) ->
         bundle = render(localise(checked.graph, name, endpoints), name, report)
     except Stop:
         show(report, checked.source.files)
-        raise SystemExit(FINDINGS) from None
+        return None
     show(report, checked.source.files)
     return bundle
 
 
-async def _serve(folder: Path, audit: Path, endpoints: Endpoints, ports: list[int], form: str) -> None:
+@dataclass(frozen=True)
+class _Saved:
+    """A source that is looked at for changes."""
+
+    source: Path
+    compiled: Callable[[], Bundle | None]
+
+    async def follow(self, folder: Path, renew: Callable[[Development, PlatformIndex], None]) -> None:
+        """Compiles on every save. The runtime and the mocks look at the folder themselves; the issuer is told."""
+        before = stamps(self.source)
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = await asyncio.to_thread(stamps, self.source)
+            if now == before:
+                continue
+            before, began = now, time.perf_counter()
+            bundle = await asyncio.to_thread(self.compiled)
+            if bundle is None:
+                click.echo("what was served before is still served", err=True)
+                continue
+            changed = await asyncio.to_thread(write, bundle.files, folder)
+            if DEVELOPMENT in bundle.files:
+                renew(
+                    Development.model_validate_json(bundle.files[DEVELOPMENT].content),
+                    PlatformIndex.model_validate_json(bundle.files[PLATFORM_INDEX].content),
+                )
+            if changed:
+                seconds = time.perf_counter() - began
+                click.echo(f"compiled in {seconds:.2f} s, serving {bundle.digest}", err=True)
+
+
+async def _serve(folder: Path, audit: Path, endpoints: Endpoints, ports: list[int], form: str, saved: _Saved) -> None:
     snapshot = load(folder, allow_development=True)
     manifest = RuntimeManifest.model_validate_json((folder / RUNTIME_MANIFEST).read_bytes())
     assert snapshot.development is not None
     issuer = issuer_application(snapshot.development, snapshot.index, manifest)
-    runtime = application(Settings(bundle=folder, audit=audit, allow_development=True))
+    runtime = application(Settings(bundle=folder, audit=audit, allow_development=True, reload_seconds=_LOOK_SECONDS))
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -104,7 +158,11 @@ async def _serve(folder: Path, audit: Path, endpoints: Endpoints, ports: list[in
         async with serve_locally(issuer, _HOST, ports[1]), serve_locally(runtime, _HOST, ports[0]):
             await _wait_for(ports[2], mocks)
             _announce(snapshot.digest, folder, audit, endpoints, form)
-            await stopped.wait()
+            following = asyncio.create_task(saved.follow(folder, issuer.state.renew))
+            await asyncio.wait({following, asyncio.create_task(stopped.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            runtime.end_streams()
+            if not following.cancel():
+                await following
     finally:
         mocks.terminate()
         mocks.wait()

@@ -61,7 +61,8 @@ def issuer_application(
 ) -> Starlette:
     """The issuer of a development bundle, to be served at the issuer's address in `index`.
 
-    Raises `NotForDevelopment` for every other bundle, and for an issuer beyond this machine.
+    Raises `NotForDevelopment` for every other bundle, and for an issuer beyond this machine. `state.renew` takes the
+    people, clients and index of another bundle.
     """
     if not manifest.development:
         raise NotForDevelopment(f"the bundle of {manifest.environment!r} is not a development one")
@@ -81,7 +82,7 @@ def issuer_application(
         f"/.well-known/openid-configuration{prefix}",
         f"/.well-known/oauth-authorization-server{prefix}",
     }
-    return Starlette(
+    app = Starlette(
         routes=[
             *(Route(path, issuer.metadata, methods=["GET"]) for path in sorted(documents)),
             Route(keys.path, issuer.key_set, methods=["GET"]),
@@ -93,6 +94,8 @@ def issuer_application(
         middleware=[Middleware(LoopbackOnly, authority=address.netloc)],
         exception_handlers={_Refusal: _refused},
     )
+    app.state.renew = issuer.renew
+    return app
 
 
 class _Refusal(Exception):
@@ -184,13 +187,9 @@ class _Issuer:
     """The endpoints, and the requests, codes and refresh tokens that are open."""
 
     def __init__(self, development: Development, index: PlatformIndex, clock: Clock) -> None:
-        self._index = index
         self._clock = clock
         self._base = index.token.issuer.rstrip("/")
-        self._people = {person.username: person for person in development.people}
-        self._clients = {client.client_id: client for client in development.clients}
-        self._tenants = {tenant.name: tenant.display_name for tenant in index.tenants}
-        self._tenants[PLATFORM_TENANT] = index.display_name
+        self.renew(development, index)
         self._logins: _Once[_Asked] = _Once(LOGIN_SECONDS, clock)
         self._codes: _Once[tuple[_Asked, _Granted]] = _Once(CODE_SECONDS, clock)
         self._refreshes: _Once[_Granted] = _Once(REFRESH_SECONDS, clock)
@@ -201,6 +200,14 @@ class _Issuer:
         thumbprint = hashlib.sha256(orjson.dumps(required, option=orjson.OPT_SORT_KEYS)).digest()
         self._key_id = _base64url(thumbprint)
         self._public = {**required, "alg": ALGORITHM, "kid": self._key_id, "use": "sig"}
+
+    def renew(self, development: Development, index: PlatformIndex) -> None:
+        """Goes on with the people and clients of another bundle. Who has signed in stays signed in."""
+        self._index = index
+        self._people = {person.username: person for person in development.people}
+        self._clients = {client.client_id: client for client in development.clients}
+        self._tenants = {tenant.name: tenant.display_name for tenant in index.tenants}
+        self._tenants[PLATFORM_TENANT] = index.display_name
 
     async def metadata(self, _request: Request) -> Response:
         """RFC 8414 and OpenID Connect Discovery in one document."""

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from stoa_runtime.bundles import BundleError, load, validator
+from stoa_runtime.bundles import BundleError, Snapshot, load, validator
 from stoa_runtime.development import NotForDevelopment
 from stoa_runtime.development.reading import Received, Unreadable, arguments_of
 from stoa_runtime.development.samples import NoSample, sample
 from stoa_runtime.development.serving import serve_locally
+from stoa_runtime.reload import changes
 from stoa_schemas.bundle import CallExample, Catalog, Tool
 
 _METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
@@ -41,6 +43,8 @@ _PATH_SAFE = "/!$&'()*+,;=:@%~"
 """RFC 3986, 3.3, and the escapes that the contract wrote itself."""
 _BODY_LIMIT = 10_000_000
 _MOST_ERRORS = 20
+LOOK_SECONDS = 0.05
+"""How often the bundle's folder is looked at for another one."""
 _SOME_BYTES = b"\x00example"
 
 
@@ -216,15 +220,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         snapshot = load(options.bundle, allow_development=True)
         if snapshot.development is None:
             raise NotForDevelopment(f"the bundle of {snapshot.index.environment!r} is not a development one")
-        app = mock_application([tenant.catalog for tenant in snapshot.tenants.values()])
-        asyncio.run(_serve(app, options.host, options.port, options.stop_at_eof))
+        mocks = _Mocks(options.bundle, snapshot)
+        asyncio.run(_serve(mocks, options.host, options.port, options.stop_at_eof))
     except (BundleError, NotForDevelopment, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 3
     return 0
 
 
-async def _serve(app: Starlette, host: str, port: int, stop_at_eof: bool) -> None:
+class _Mocks:
+    """The backends of whatever good bundle the folder holds."""
+
+    def __init__(self, folder: Path, snapshot: Snapshot) -> None:
+        self._folder = folder
+        self._snapshot = snapshot
+        self._app = self._made()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    async def follow(self) -> None:
+        """Answers from each new bundle of the folder."""
+        served = changes(self._folder, lambda: self._snapshot, LOOK_SECONDS, load=partial(load, allow_development=True))
+        async for found in served:
+            if not isinstance(found, BundleError):
+                self._snapshot = found
+                self._app = self._made()
+
+    def _made(self) -> Starlette:
+        return mock_application([tenant.catalog for tenant in self._snapshot.tenants.values()])
+
+
+async def _serve(app: _Mocks, host: str, port: int, stop_at_eof: bool) -> None:
     """Serves until a signal comes, or standard input ends; says on standard output where, once it does."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -236,7 +263,9 @@ async def _serve(app: Starlette, host: str, port: int, stop_at_eof: bool) -> Non
         threading.Thread(target=_at_eof, args=(loop, stop), daemon=True).start()
     async with serve_locally(app, host, port) as url:
         print(orjson.dumps({"backends": url}).decode(), flush=True)
+        following = asyncio.create_task(app.follow())
         await stop.wait()
+        following.cancel()
 
 
 def _at_eof(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
