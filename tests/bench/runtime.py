@@ -307,9 +307,10 @@ def _bundle(folder: Path, size: int, port: int, backend: str) -> Path:
         operations = "".join(_OPERATION.format(n=n) for n in range(at, min(size, at + 50)))
         text = _CONTRACT.format(number=number, backend=backend) + operations
         (tenant / "contracts" / f"c{number}.yaml").write_text(text)
-    subprocess.run(
-        [STOA, "compile", str(source), "--env", "dev", "--out", str(out)], check=True, capture_output=True, text=True
-    )
+    command = [STOA, "compile", str(source), "--env", "dev", "--out", str(out)]
+    compiled = subprocess.run(command, check=False, capture_output=True, text=True)
+    if compiled.returncode:
+        raise RuntimeError(f"the source does not compile: {compiled.stderr}")
     return out
 
 
