@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 import re
 import time
 from collections import OrderedDict
@@ -19,12 +20,14 @@ TOKEN_LIMIT = 16_384
 """Characters of a token."""
 CACHE_LIMIT = 10_000
 """Verified tokens that are remembered."""
+KEYS_RENEWED = 480.0
+"""Seconds after which the keys are fetched again while calls go on with those that are there."""
 KEYS_MAX_AGE = 600.0
 """Seconds after which the keys are fetched again, so that one taken back by the issuer stops counting."""
 KEYS_STALE_LIMIT = 3600.0
 """Seconds for which keys count while the issuer cannot be reached; then every token is refused."""
 REFRESH_PAUSE = 10.0
-"""Seconds between two fetches, whatever callers send."""
+"""Seconds from the end of one fetch to the next, whatever callers send."""
 JWKS_LIMIT = 262_144
 """Bytes of a key set."""
 
@@ -59,7 +62,11 @@ class Token:
 
 
 class Keys:
-    """The issuer's public keys, fetched when needed and not more often than the pause allows."""
+    """The issuer's public keys, fetched when needed and not more often than the pause allows.
+
+    Whoever needs a fetch waits for the one that is under way. While there are keys that count, an issuer that does
+    not answer holds nobody up but for once: after a fetch that failed, the next ones happen while calls go on.
+    """
 
     def __init__(self, rules: bundle.TokenRules, session: aiohttp.ClientSession, clock: Callable[[], float]) -> None:
         self._rules = rules
@@ -68,7 +75,9 @@ class Keys:
         self._keys: dict[str, _Key] = {}
         self._fetched: float | None = None
         self._tried: float | None = None
-        self._lock = asyncio.Lock()
+        """When the last fetch ended."""
+        self._failing = False
+        self._fetching: asyncio.Task[None] | None = None
         self.generation = 0
         """Grows when the set of keys changes; what was verified with an older set is verified again."""
 
@@ -85,41 +94,66 @@ class Keys:
 
     async def refresh_when_old(self) -> None:
         """Fetches the keys when there are none or they are old; raises when none can be trusted any more."""
-        now = self._clock()
-        if self._fetched is None or now - self._fetched > KEYS_MAX_AGE:
+        age = self._age()
+        if KEYS_MAX_AGE < age <= KEYS_STALE_LIMIT and self._failing:
+            self._begin()
+        elif age > KEYS_MAX_AGE:
             await self._refresh()
-        if self._fetched is None or now - self._fetched > KEYS_STALE_LIMIT:
+        if self._age() > KEYS_STALE_LIMIT:
             raise KeysUnavailable
 
-    @property
-    def are_fresh(self) -> bool:
-        """Whether the keys are young enough to count without a look at the issuer."""
-        return self._fetched is not None and self._clock() - self._fetched <= KEYS_MAX_AGE
+    def fresh(self) -> bool:
+        """Whether the keys are young enough to count without a look at the issuer; in time, one begins."""
+        age = self._age()
+        if KEYS_RENEWED < age <= KEYS_MAX_AGE:
+            self._begin()
+        return age <= KEYS_MAX_AGE
+
+    def _age(self) -> float:
+        return math.inf if self._fetched is None else self._clock() - self._fetched
 
     async def _refresh(self) -> None:
-        """Fetches the keys, unless that was tried a moment ago; whoever comes meanwhile waits for it."""
-        async with self._lock:
+        """Returns when the fetch that is under way has ended, or at once where one ended a moment ago."""
+        fetching = self._begin()
+        if fetching is not None:
+            await asyncio.shield(fetching)  # Others wait for it too.
+
+    def _begin(self) -> "asyncio.Task[None] | None":
+        """The fetch that is under way, or else a new one; None where one ended a moment ago."""
+        if self._fetching is None:
             if self._tried is not None and self._clock() - self._tried < REFRESH_PAUSE:
-                return
-            self._tried = self._clock()
-            try:
-                async with self._session.get(
-                    self._rules.jwks_url, allow_redirects=False, headers={"Accept": "application/json"}
-                ) as response:
-                    data = await response.content.read(JWKS_LIMIT + 1)
-                    while len(data) <= JWKS_LIMIT and (more := await response.content.read(JWKS_LIMIT + 1 - len(data))):
-                        data += more
-                    if response.status != 200 or len(data) > JWKS_LIMIT:
-                        return
-                keys = _usable(orjson.loads(data), self._rules.algorithms)
-            except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
-                return
-            if keys is None:
-                return
-            self._fetched = self._clock()
-            if {k: v.entry for k, v in keys.items()} != {k: v.entry for k, v in self._keys.items()}:
-                self.generation += 1
-            self._keys = keys
+                return None
+            self._fetching = asyncio.get_running_loop().create_task(self._fetch())
+        return self._fetching
+
+    async def _fetch(self) -> None:
+        try:
+            keys = await self._published()
+        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
+            keys = None
+        finally:
+            self._tried, self._fetching = self._clock(), None
+        self._failing = keys is None
+        if keys is None:
+            return
+        self._fetched = self._clock()
+        if {k: v.entry for k, v in keys.items()} != {k: v.entry for k, v in self._keys.items()}:
+            self.generation += 1
+        self._keys = keys
+
+    async def _published(self) -> "dict[str, _Key] | None":
+        """The issuer's keys as they are now; None where there is no key set that may be used."""
+        if self._session.closed:  # The process ends.
+            return None
+        async with self._session.get(
+            self._rules.jwks_url, allow_redirects=False, headers={"Accept": "application/json"}
+        ) as response:
+            data = await response.content.read(JWKS_LIMIT + 1)
+            while len(data) <= JWKS_LIMIT and (more := await response.content.read(JWKS_LIMIT + 1 - len(data))):
+                data += more
+            if response.status != 200 or len(data) > JWKS_LIMIT:
+                return None
+        return _usable(orjson.loads(data), self._rules.algorithms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +225,7 @@ class Verifier:
 
     def _remembered(self, key: bytes) -> Token | None:
         found = self._verified.get(key)
-        if found is None or not self.keys.are_fresh:
+        if found is None or not self.keys.fresh():
             return None
         token, generation = found
         if generation == self.keys.generation and self._clock() < token.expires:

@@ -1,6 +1,7 @@
 """Keys are fetched, kept, replaced, and given up in time; remembered tokens do not outlive any of it."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from stoa_runtime.tokens import (
     KEYS_MAX_AGE,
+    KEYS_RENEWED,
     KEYS_STALE_LIMIT,
     REFRESH_PAUSE,
     KeysUnavailable,
@@ -123,6 +125,53 @@ def test_old_keys_count_for_a_while_and_then_no_more(issuer: Issuer) -> None:
         clock.ahead = KEYS_STALE_LIMIT + 1
         with pytest.raises(KeysUnavailable):
             await verifier.verify(token)
+
+    verifying(issuer, story)
+
+
+def test_an_issuer_that_hangs_holds_calls_up_once(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = issuer.server.respond
+    goes_on = threading.Event()
+
+    def hangs(*request: Any) -> None:
+        goes_on.wait(20)
+        answers(*request)
+
+    async def story(verifier: Verifier, clock: Clock) -> None:
+        token = issuer.token(exp=int(time.time()) + 100_000)
+        await verifier.verify(token)
+        verifier.keys._session._timeout = aiohttp.ClientTimeout(total=0.2)
+        monkeypatch.setattr(issuer.server, "respond", hangs)
+        clock.ahead = KEYS_MAX_AGE + 1
+        await asyncio.gather(*(verifier.verify(token) for _ in range(5)))
+        assert fetches(issuer) == 2
+        # Nobody waits any more, not even for the fetches that are due meanwhile.
+        verifier.keys._session._timeout = aiohttp.ClientTimeout(total=60)
+        for _ in range(3):
+            clock.ahead += REFRESH_PAUSE + 1
+            async with asyncio.timeout(15):
+                await verifier.verify(token)
+        await asyncio.sleep(0.2)
+        assert fetches(issuer) == 3
+        goes_on.set()
+        while not verifier.keys.fresh():
+            await asyncio.sleep(0.01)
+
+    verifying(issuer, story)
+
+
+def test_keys_are_renewed_before_they_are_old_while_calls_go_on(issuer: Issuer) -> None:
+    async def story(verifier: Verifier, clock: Clock) -> None:
+        token = issuer.token(exp=int(time.time()) + 100_000)
+        await verifier.verify(token)
+        clock.ahead = KEYS_RENEWED + 1
+        assert verifier.known(token) is not None
+        while fetches(issuer) < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        clock.ahead = KEYS_MAX_AGE + 1
+        assert verifier.known(token) is not None
+        assert fetches(issuer) == 2
 
     verifying(issuer, story)
 
