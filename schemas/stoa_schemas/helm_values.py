@@ -15,6 +15,7 @@ MOUNTED_PATH = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
 Port = Annotated[int, Field(ge=1, le=65535)]
 Quantity = Annotated[str, Field(pattern=r"^[1-9][0-9]*(m|Ki|Mi|Gi)?$")]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
+PublicKey = Annotated[str, Field(pattern=r"^-----BEGIN PUBLIC KEY-----\n")]
 DnsName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
 
 
@@ -149,6 +150,42 @@ class CredentialValues(Closed):
     """A Secret in the release's namespace whose keys are the runtime's variables, `STOA_SECRET_<PATH>_<KEY>`."""
 
 
+class SignatureValues(Closed):
+    """What vouches for the bundle. Without it the pods ask for no signature."""
+
+    public_keys: Annotated[dict[DnsName, PublicKey], Field(min_length=1)]
+    """Public keys by name, PEM; one of them must have signed."""
+    envelope: Annotated[str, Field(min_length=2, max_length=1_000_000)]
+    """The bundle's `mcp/bundle.intoto.jsonl`, as `stoa sign` wrote it."""
+    allow_rollback: bool = False
+    """Whether a bundle may be served that is older than one that was."""
+
+
+class StoreValues(Closed):
+    """The Valkey or Redis that all pods share."""
+
+    secret_name: DnsName
+    """A Secret in the release's namespace; its key `url` holds the store's URL."""
+
+
+class MetricsValues(Closed):
+    """Metrics for Prometheus, on a port of their own."""
+
+    port: Annotated[int, Field(ge=1024, le=65535)] = 9090
+    """The port."""
+    namespaces: list[Id] = []
+    """Namespaces whose pods may read them."""
+
+
+class TraceValues(Closed):
+    """Traces for OpenTelemetry. The way to the collector must be open: a flow of the platform, or `networkPolicy`."""
+
+    url: Url
+    """The collector, by OTLP over HTTP."""
+    ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of traces that are recorded."""
+
+
 class HelmValues(Closed):
     """Every value that `charts/stoa-runtime` takes."""
 
@@ -160,6 +197,16 @@ class HelmValues(Closed):
     """Secrets with the registry's credentials."""
     credentials: CredentialValues | None = None
     """Where the backends' credentials are; none are needed where no contract's backend asks for one."""
+    signature: SignatureValues | None = None
+    """What vouches for the bundle."""
+    store: StoreValues | None = None
+    """What the pods count limits and keep approvals in together. Without it each pod does so for itself."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that serve in each pod; more than one need a store."""
+    metrics: MetricsValues | None = None
+    """Metrics for Prometheus."""
+    traces: TraceValues | None = None
+    """Traces for OpenTelemetry."""
     replicas: ReplicaValues = ReplicaValues()
     """How many pods serve."""
     resources: ResourceValues = ResourceValues()
@@ -174,6 +221,12 @@ class HelmValues(Closed):
     """How long a pod that is told to stop may finish the calls it has."""
     global_: Annotated[dict[str, Any], Field(alias="global")] = {}
     """Helm puts a parent chart's global values here; none is read."""
+
+    @model_validator(mode="after")
+    def _counts_once(self) -> Self:
+        if self.workers > 1 and self.store is None:
+            raise ValueError("`workers` above 1 need a `store`: each would count every limit for itself")
+        return self
 
 
 def json_schema() -> dict[str, Any]:

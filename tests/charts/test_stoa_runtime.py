@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from stoa_compiler.cli import serve
 from stoa_compiler.graph import Graph
 from stoa_compiler.targets import helm as target
 from stoa_runtime import bundles
-from stoa_schemas import bundle
+from stoa_runtime.signatures import trusted
+from stoa_schemas import attestation, bundle
 from stoa_schemas.helm_values import HelmValues, json_schema
 from tests.charts.conftest import CHART, HelmCommand, HelmError, HelmLibrary, as_values, mounted, of_kind, the
 from tests.compiler.targets.deployable import HOSTILE, RUNTIME, compiled, graph
+from tests.runtime.signing import Signer
 
 KUBERNETES = ("1.30", kubernetes_validate.latest_version())
 """The oldest version that Chart.yaml takes, and the newest whose schemas we have."""
@@ -55,6 +58,20 @@ def minimal(**changes: Any) -> dict[str, Any]:
         "issuer": {"url": "https://id.stoa.example/realms/stoa"},
         **changes,
     }
+
+
+OPERATORS: dict[str, Any] = {
+    "signature": {
+        "publicKeys": {"release": "-----BEGIN PUBLIC KEY-----\nAA==\n-----END PUBLIC KEY-----\n"},
+        "envelope": '{"payload": ""}\n',
+        "allowRollback": True,
+    },
+    "store": {"secretName": "stoa-store"},
+    "workers": 3,
+    "metrics": {"port": 9100, "namespaces": ["monitoring"]},
+    "traces": {"url": "http://collector.monitoring:4318", "ratio": 0.5},
+}
+"""What an operator may add to the compiled values."""
 
 
 def pod(objects: list[dict[str, Any]]) -> dict[str, Any]:
@@ -94,6 +111,7 @@ def test_every_object_is_valid_for_kubernetes(helm: HelmLibrary, small: Graph, v
     everything = yaml.safe_load(values_text(small)[0])
     everything["imagePullSecrets"] = [{"name": "registry"}]
     everything["credentials"] = {"secretName": "stoa-backends"}
+    everything |= OPERATORS
     for values in (everything, minimal()):
         objects = helm.render(as_values(values))
         for thing in objects:
@@ -153,6 +171,10 @@ def set_at(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (set_at("networkPolicy.egress", [{"namespaces": [], "ports": [443]}]), "egress"),
         (set_at("networkPolicy.dns.podLabels", {"k8s-app": None}), "podLabels"),
         (set_at("gateway.url", "https://user@mcp.stoa.example"), "gateway"),
+        (set_at("workers", 2), "workers"),
+        (set_at("signature", {"publicKeys": {}, "envelope": "{}"}), "signature"),
+        (set_at("signature", {"publicKeys": {"a": "-----BEGIN PRIVATE KEY-----\n"}, "envelope": "{}"}), "signature"),
+        (set_at("store", {"url": "redis://:password@store"}), "store"),
     ],
 )
 def test_values_outside_the_schema_are_refused(
@@ -375,7 +397,98 @@ def test_selectors_agree_and_names_fit(helm: HelmLibrary, small: Graph) -> None:
     assert the(objects, "ServiceAccount")["automountServiceAccountToken"] is False
 
 
+def test_the_command_line_says_what_the_operator_adds(helm: HelmLibrary, tmp_path: Path) -> None:
+    (container,) = pod(helm.render(as_values(minimal(**OPERATORS))))["containers"]
+    name, *arguments = container["args"]
+    for path in ("/bundle", "/keys/release.pem", "/store/url"):
+        place = tmp_path / path.strip("/")
+        place.parent.mkdir(exist_ok=True)
+        place.mkdir() if path == "/bundle" else place.touch()
+        arguments[arguments.index(path)] = str(place)
+        mounts = {m["mountPath"]: m.get("readOnly") for m in container["volumeMounts"]}
+        assert mounts["/" + path.split("/")[1]] is True
+    parsed = serve.command.make_context(name, arguments).params
+    assert parsed["key"] == (tmp_path / "keys" / "release.pem",)
+    assert parsed["allow_rollback"] is True
+    assert parsed["store_file"] == tmp_path / "store" / "url"
+    assert parsed["workers"] == 3
+    assert parsed["metrics"] == ("0.0.0.0", 9100)
+    assert (parsed["traces"], parsed["traces_ratio"]) == ("http://collector.monitoring:4318", 0.5)
+    assert {"name": "metrics", "containerPort": 9100} in container["ports"]
+
+
+def test_the_runtime_takes_the_mounted_bundle_by_its_mounted_signature(
+    helm: HelmLibrary, small: Graph, tmp_path: Path
+) -> None:
+    values, _ = values_text(small)
+    signer, other = Signer(), Signer()
+    unsigned = projected_volume(tmp_path / "unsigned", mounted(helm.render(values)))
+    plain = tmp_path / "plain"
+    shutil.copytree(unsigned / "mcp", plain / "mcp")
+    listing = (plain / bundle.RUNTIME_MANIFEST).read_bytes()
+    manifest = bundle.RuntimeManifest.model_validate_json(listing)
+    itself = bundle.Artifact(
+        path=bundle.RUNTIME_MANIFEST,
+        media_type="application/json",
+        sha256=bundle.sha256(listing),
+        bytes=len(listing),
+    )
+    whole = bundle.Bundle(
+        compiler="0",
+        platform=manifest.platform,
+        environment=manifest.environment,
+        development=manifest.development,
+        digest=bundle.sha256(listing),
+        artifacts=[itself, *manifest.files],
+    )
+    (plain / bundle.BUNDLE_FILE).write_bytes(whole.encode())
+    signer.sign(plain, 7)
+    envelope = (plain / attestation.ATTESTATIONS).read_text()
+    signed = yaml.safe_load(values) | {
+        "signature": {"publicKeys": {"release": signer.public_pem.decode()}, "envelope": envelope}
+    }
+    objects = helm.render(as_values(signed))
+    (keys,) = [v["configMap"] for v in pod(objects)["volumes"] if v["name"] == "keys"]
+    (holding,) = [o for o in of_kind(objects, "ConfigMap") if o["metadata"]["name"] == keys["name"]]
+    key = tmp_path / "release.pem"
+    key.write_text(holding["data"]["release.pem"])
+    served = projected_volume(tmp_path / "signed", mounted(objects))
+    snapshot = bundles.load(served, keys=trusted([key]))
+    assert snapshot.signature is not None
+    assert snapshot.signature.sequence == 7
+    key.write_bytes(other.public_pem)
+    with pytest.raises(bundles.BundleError, match="signature is not accepted"):
+        bundles.load(served, keys=trusted([key]))
+    with pytest.raises(bundles.BundleError, match="not signed"):
+        bundles.load(unsigned, keys=signer_keys(tmp_path, signer))
+
+
+def signer_keys(folder: Path, signer: Signer) -> Any:
+    """What a process that trusts `signer` believes."""
+    file = folder / "trusted.pem"
+    file.write_bytes(signer.public_pem)
+    return trusted([file])
+
+
+def test_a_new_signature_rolls_the_pods_and_changes_nothing_of_the_bundle(helm: HelmLibrary) -> None:
+    def rendered(envelope: str) -> list[dict[str, Any]]:
+        return helm.render(as_values(minimal(signature={**OPERATORS["signature"], "envelope": envelope})))
+
+    before, after = rendered('{"a": 1}'), rendered('{"a": 2}')
+    names = [{o["metadata"]["name"] for o in of_kind(objects, "ConfigMap")} for objects in (before, after)]
+    assert len(names[0] & names[1]) == 1
+    assert len(names[0] ^ names[1]) == 2
+    assert pod(before) != pod(after)
+
+
 # The network policy
+
+
+def test_only_the_named_namespaces_reach_the_metrics(helm: HelmLibrary) -> None:
+    (rule,) = the(helm.render(as_values(minimal(**OPERATORS))), "NetworkPolicy")["spec"]["ingress"]
+    assert rule["ports"] == [{"port": 9100}]
+    (peer,) = rule["from"]
+    assert peer["namespaceSelector"]["matchExpressions"][0]["values"] == ["monitoring"]
 
 
 def test_network_policy_is_closed_both_ways_but_for_what_is_declared(helm: HelmLibrary, small: Graph) -> None:

@@ -20,3 +20,8 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
+
+{{- /* The signature's ConfigMap, named by what it holds: a new one rolls the pods. */ -}}
+{{- define "stoa-runtime.signature" -}}
+{{- printf "stoa-signature-%s" (toJson .Values.signature | sha256sum | trunc 16) -}}
+{{- end -}}
