@@ -60,13 +60,13 @@ def parsed(body: bytes) -> Any:
     written again as the very same bytes has lost no member, which spares reading it a second time.
     """
     value = orjson.loads(body)
+    if is_too_deep(value):  # Before it is written: orjson reads deeper values than it writes.
+        raise ValueError("nested too deeply")
     if orjson.dumps(value) != body:
         try:
             value = json.loads(body, object_pairs_hook=_once)
         except RecursionError:
             raise ValueError("nested too deeply") from None
-    if is_too_deep(value):
-        raise ValueError("nested too deeply")
     return value
 
 
