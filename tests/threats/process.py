@@ -64,14 +64,15 @@ def serving(
     backend: world.Recorder,
     tenants: dict[str, bundle.Catalog],
     scratch: Path,
+    before: str = "",
 ) -> Iterator[Attacked]:
-    """A process that serves by these settings, on a free port of loopback."""
+    """A process that serves by these settings, on a free port of loopback. `before` runs before it serves."""
     scratch.mkdir(parents=True, exist_ok=True)
     handed = scratch / "settings.pickle"
     handed.write_bytes(pickle.dumps(settings))
     output = scratch / "printed.txt"
     with output.open("wb") as stream:
-        process = subprocess.Popen([sys.executable, "-c", _SERVE, str(handed)], stdout=stream, stderr=stream)
+        process = subprocess.Popen([sys.executable, "-c", before + _SERVE, str(handed)], stdout=stream, stderr=stream)
     try:
         until = time.monotonic() + START_LIMIT
         while b"\n" not in (said := output.read_bytes()) or not said.startswith(b"listening on"):
