@@ -28,6 +28,8 @@ KEYS_STALE_LIMIT = 3600.0
 """Seconds for which keys count while the issuer cannot be reached; then every token is refused."""
 REFRESH_PAUSE = 10.0
 """Seconds from the end of one fetch to the next, whatever callers send."""
+FETCH_SECONDS = 5.0
+"""What one fetch may take."""
 JWKS_LIMIT = 262_144
 """Bytes of a key set."""
 
@@ -146,7 +148,10 @@ class Keys:
         if self._session.closed:  # The process ends.
             return None
         async with self._session.get(
-            self._rules.jwks_url, allow_redirects=False, headers={"Accept": "application/json"}
+            self._rules.jwks_url,
+            allow_redirects=False,
+            headers={"Accept": "application/json"},
+            timeout=aiohttp.ClientTimeout(total=FETCH_SECONDS),
         ) as response:
             data = await response.content.read(JWKS_LIMIT + 1)
             while len(data) <= JWKS_LIMIT and (more := await response.content.read(JWKS_LIMIT + 1 - len(data))):

@@ -140,13 +140,13 @@ def test_an_issuer_that_hangs_holds_calls_up_once(issuer: Issuer, monkeypatch: p
     async def story(verifier: Verifier, clock: Clock) -> None:
         token = issuer.token(exp=int(time.time()) + 100_000)
         await verifier.verify(token)
-        verifier.keys._session._timeout = aiohttp.ClientTimeout(total=0.2)
+        monkeypatch.setattr("stoa_runtime.tokens.FETCH_SECONDS", 0.2)
         monkeypatch.setattr(issuer.server, "respond", hangs)
         clock.ahead = KEYS_MAX_AGE + 1
         await asyncio.gather(*(verifier.verify(token) for _ in range(5)))
         assert fetches(issuer) == 2
         # Nobody waits any more, not even for the fetches that are due meanwhile.
-        verifier.keys._session._timeout = aiohttp.ClientTimeout(total=60)
+        monkeypatch.setattr("stoa_runtime.tokens.FETCH_SECONDS", 60)
         for _ in range(3):
             clock.ahead += REFRESH_PAUSE + 1
             async with asyncio.timeout(15):
