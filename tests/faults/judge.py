@@ -84,8 +84,7 @@ def judge(
 ) -> Verdict:
     """The verdict; `killed` are the moments of kills, at each of which at most `flight` calls were in flight."""
     verdict = Verdict(
-        seen=Counter({outcome: 0 for outcome in ("answered", "refused", "failed", "unknown")})
-        + Counter(s.outcome for s in seen),
+        seen=Counter(dict.fromkeys(("answered", "refused", "failed", "unknown"), 0)) + Counter(s.outcome for s in seen),
         logged=sum(s.trace in log.decisions for s in seen),
         reached=sum(s.trace in got for s in seen),
         unrecorded=sum(s.trace in got and s.trace not in log.decisions for s in seen),

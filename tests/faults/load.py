@@ -17,7 +17,7 @@ from stoa_runtime.calls import TRACE_KEY
 from tests.runtime.world import MODERN
 
 INVOICE = "ioi_billing_get_invoice"
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds after which a caller says that a call hangs."""
 
 Outcome = Literal["answered", "refused", "failed", "unknown"]
@@ -76,13 +76,19 @@ class Load:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Load"]:
         """Calls go on while the block lasts; at its end those in flight are waited for."""
+        self._stopping = False
         async with self._session() as session:
             going = [asyncio.create_task(self._calls(session)) for _ in range(self.callers)]
             try:
                 yield self
             finally:
                 self._stopping = True
-                await asyncio.gather(*going)
+                _, hanging = await asyncio.wait(going, timeout=PATIENCE)
+                for task in hanging:
+                    task.cancel()
+                for task in going:
+                    if task.done() and not task.cancelled():
+                        task.result()
 
     async def make(self, calls: int) -> list[Seen]:
         """So many calls, by all callers together; what was seen of these."""

@@ -98,8 +98,8 @@ class Faulty:
                 if name.lower() == b"traceparent":
                     self.got[value.strip().split(b"-")[1].decode()] += 1
             await self._script(writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # The runtime has had enough.
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # The runtime has had enough, or the run has ended.
         finally:
             writer.close()
 

@@ -1,7 +1,6 @@
 """Everything that one run needs: folders, an issuer, a backend, a bundle, and `stoa serve` as processes of their own."""
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -148,14 +147,11 @@ class Stage:
         world.write_bundle(folder, index, catalogs)
         return bundle.sha256((folder / bundle.RUNTIME_MANIFEST).read_bytes())
 
-    def serve(self, **more: Any) -> Process:
-        """`stoa serve`, not started yet; with `more`, the same with settings that the command line does not give."""
+    def serve(self, *options: str, patience: Mapping[str, float] | None = None) -> Process:
+        """`stoa serve` with these options, not started yet; `patience` replaces constants by `module.NAME`."""
         port = free_port()
-        if not more:
-            command = [str(STOA), "serve", str(self.bundle), "--port", str(port), "--state", str(self.state)]
-        else:
-            settings = {"bundle": str(self.bundle), "port": port, "audit": str(self.state / "audit.jsonl"), **more}
-            command = [sys.executable, "-m", "tests.faults.served", json.dumps(settings)]
+        command = [sys.executable, "-m", "tests.faults.served", json.dumps(patience)] if patience else [str(STOA)]
+        command += ["serve", str(self.bundle), "--port", str(port), "--state", str(self.state), *options]
         process = Process(command, self.folder, self.state, port)
         self.processes.append(process)
         return process
@@ -164,9 +160,9 @@ class Stage:
         """The audit logs of all processes, verified."""
         return logged(self.state.glob("audit*.jsonl"))
 
-    def token(self, **claims: Any) -> str:
-        """A token of a person of `ioi`."""
-        return self.keyring.token(**claims)
+    def token(self, kid: str = "k1", **claims: Any) -> str:
+        """A token of a person of `ioi`, signed with the key of that name."""
+        return self.keyring.token(kid, **claims)
 
     async def stop(self) -> None:
         """Ends every process in order."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from stoa_schemas import bundle
 from tests.engines.valkey import Valkey, serving
-from tests.faults.judge import Verdict, judge
-from tests.faults.load import INVOICE, Load
+from tests.faults.judge import judge
+from tests.faults.load import Load
 from tests.faults.rows import Row, Size, Story, milliseconds
 from tests.faults.stage import Stage, staged
 
@@ -22,7 +22,7 @@ def _rules(log_lines: Any) -> Counter[str]:
 
 
 async def _two(stage: Stage, valkey: Valkey) -> list[str]:
-    processes = [stage.serve(store_url=valkey.url) for _ in range(2)]
+    processes = [stage.serve("--store", valkey.url) for _ in range(2)]
     await asyncio.gather(*(process.start() for process in processes))
     return [process.url for process in processes]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults import disks, processes, stores
+from tests.faults import backends, disks, issuers, processes, stores
 from tests.faults.rows import Fault, Row, Size
 
 FAULTS = (
@@ -16,6 +16,18 @@ FAULTS = (
     Fault("disk full, refuse, durability event", disks.full("refuse", audit_durability="event")),
     Fault("file too large, refuse", disks.full("refuse", tmpfs=False)),
     Fault("file too large, wait, durability event", disks.full("wait", tmpfs=False, audit_durability="event")),
+    Fault("issuer dead, then with another key", issuers.gone(hangs=False)),
+    Fault("issuer hangs, then with another key", issuers.gone(hangs=True)),
+    *(
+        Fault(f"backend: {name}", backends.misbehaving(name))
+        for name in (
+            "hangs in the body",
+            "resets in the body",
+            "Content-Length too long",
+            "10 GB, streamed",
+            "gzip bomb",
+        )
+    ),
     Fault("two processes, one Valkey", stores.shared, engine=True),
     Fault("Valkey killed, refuse", stores.gone("refuse"), engine=True),
     Fault("Valkey killed, local", stores.gone("local"), engine=True),
