@@ -5,7 +5,6 @@ A child has everything that its parent had when it was forked, without a copy; o
 
 import marshal
 import os
-import pickle
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -19,6 +18,8 @@ def beside(work: Callable[[], Any]) -> Callable[[], Any]:
 
     Only for processes without other threads: a child of one that has some could wait for ever.
     """
+    import pickle  # Only here: small runs need none.
+
     return _begin(work, pickle.dumps, pickle.loads)
 
 
@@ -44,6 +45,8 @@ def _begin(work: Callable[[], Any], dump: Callable[[Any], bytes], load: Callable
         if sent[:1] == b"=":
             return load(sent[1:])
         if sent[:1] == b"!":
+            import pickle
+
             raise pickle.loads(sent[1:])
         raise RuntimeError("a process that worked beside this one was killed; was there too little memory?")
 
@@ -56,6 +59,8 @@ def _work(work: Callable[[], Any], dump: Callable[[Any], bytes], writing: int) -
         try:
             sent = b"=" + dump(work())
         except BaseException as error:
+            import pickle
+
             sent = b"!" + pickle.dumps(error)
         with open(writing, "wb") as stream:
             stream.write(sent)

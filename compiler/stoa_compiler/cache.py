@@ -11,7 +11,6 @@ import hashlib
 import os
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -79,17 +78,16 @@ class Cache:
         """Keeps the entry, in one step, and makes room for it."""
         if len(payload) > self.limit // 4:
             return
-        staging = ""
+        staging = f"{self.folder}/.{os.getpid()}-{time.monotonic_ns()}.new"
         try:
-            handle, staging = tempfile.mkstemp(prefix=".", suffix=".new", dir=self.folder)
-            with os.fdopen(handle, "wb") as stream:
+            descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with open(descriptor, "wb") as stream:  # noqa: PTH123
                 stream.write(_MAGIC + _seal(key, payload))
                 stream.write(payload)
             os.replace(staging, self._path(key))  # noqa: PTH105
             self._make_room()
         except OSError:
-            if staging:
-                Path(staging).unlink(missing_ok=True)
+            Path(staging).unlink(missing_ok=True)
 
     def _path(self, key: str) -> str:
         return f"{self.folder}/{hashlib.sha256(key.encode()).hexdigest()}"
