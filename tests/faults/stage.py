@@ -14,15 +14,19 @@ from typing import Any
 
 import aiohttp
 
+from stoa_runtime import bundles
 from stoa_schemas import bundle
 from tests.engines.keycloak import free_port
 from tests.faults.judge import STOA, Logged, logged
+from tests.faults.load import INVOICE
 from tests.faults.sites import Backend, Jwks, Keyring
 from tests.runtime import world
 
 ROOT = Path(__file__).parents[2]
 PLENTY = bundle.RateLimit(calls=1e9, seconds=1)
 """No limit at all."""
+RECEIPT = "ioi_billing_get_receipt"
+"""A second tool that takes and gives what that of invoices does."""
 _START_SECONDS = 60.0
 _END_SECONDS = 60.0
 
@@ -129,7 +133,15 @@ class Stage:
                 for c in catalog.contracts
             ]
             tools = [t.model_copy(update={"rate": rate}) for t in catalog.tools]
-            made[name] = catalog.model_copy(update={"rate": PLENTY, "tools": tools, "contracts": contracts})
+            access = catalog.access
+            if name == "ioi":
+                twin = next(t for t in tools if t.name == INVOICE)
+                twin = twin.model_copy(update={"id": "ioi:billing:get_receipt", "name": RECEIPT})
+                tools.append(twin.model_copy(update={"digest": bundles.digest_of(twin)}))
+                access = {role: sorted([*held, RECEIPT]) for role, held in access.items()}
+            made[name] = catalog.model_copy(
+                update={"rate": PLENTY, "tools": tools, "contracts": contracts, "access": access}
+            )
         return made
 
     def write(self, folder: Path, catalogs: Mapping[str, bundle.Catalog], **rules: Any) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults import backends, disks, issuers, processes, stores
+from tests.faults import backends, disks, issuers, processes, reloads, stores
 from tests.faults.rows import Fault, Row, Size
 
 FAULTS = (
@@ -28,6 +28,7 @@ FAULTS = (
             "gzip bomb",
         )
     ),
+    Fault("another bundle, again and again", reloads.swapped),
     Fault("two processes, one Valkey", stores.shared, engine=True),
     Fault("Valkey killed, refuse", stores.gone("refuse"), engine=True),
     Fault("Valkey killed, local", stores.gone("local"), engine=True),
