@@ -88,8 +88,6 @@ def doubts_of(root: "_Node") -> Doubts:
         loc, node = stack.pop()
         if not node.clear:
             values.add(loc)
-            if loc and loc[-1] == "type":
-                values.add(loc[:-1])  # What else a union may hold follows from its `type`.
             continue
         if not node.whole:
             mappings.add(loc)
@@ -174,8 +172,10 @@ class _Reader:
     text: str
     nodes: int = 0
     parser: Any = field(default=None)
-    anchors: dict[str, tuple[Span, list[int]]] = field(default_factory=dict)
-    """Where each anchor stands, and the lines that repeat it."""
+    anchors: list[tuple[str, Span, list[int]]] = field(default_factory=list)
+    """Each anchor's name, where it stands, and the lines that repeat it."""
+    current: dict[str, list[int]] = field(default_factory=dict)
+    """The lines that repeat the last anchor of a name."""
     unseen: bool = False
     """Whether the file holds characters that cannot be seen."""
     long_quote: _Node | None = None
@@ -404,15 +404,16 @@ class _Reader:
         """
         mark: Any = event.start_mark
         if isinstance(event, AliasEvent):
-            if event.anchor in self.anchors:
-                self.anchors[event.anchor][1].append(mark.line + 1)
+            if event.anchor in self.current:
+                self.current[event.anchor].append(mark.line + 1)
             else:
                 self._refuse(ANCHOR, event, f"the alias `*{event.anchor}` has no anchor")
             return False
         anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
         if anchor:
             at = self.text.find(f"&{anchor}", mark.index)
-            self.anchors.setdefault(anchor, (self._at(at, len(anchor) + 1, mark), []))
+            self.current[anchor] = []
+            self.anchors.append((anchor, self._at(at, len(anchor) + 1, mark), self.current[anchor]))
         if tag is not None:
             written = _RAW_TAG.search(self.text, mark.index)
             assert written is not None
@@ -421,7 +422,7 @@ class _Reader:
         return tag is None or tag == _OWN_TAGS.get(type(event))
 
     def _report_anchors(self) -> None:
-        for name, (span, lines) in self.anchors.items():
+        for name, span, lines in self.anchors:
             uses = list(dict.fromkeys(lines))
             shown = ", ".join(map(str, uses[:8])) + (f" and {len(uses) - 8} more" if len(uses) > 8 else "")
             advice = f"Remove `&{name}`" + (

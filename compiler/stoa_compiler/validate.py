@@ -304,6 +304,9 @@ class _Described:
         loc, _ = self._real(error["loc"])
         if error["type"] == "missing" and loc[:-1] in doubts.mappings:
             return True
+        unions = (loc[:length] for length, step in enumerate(loc, start=1) if step == "auth")
+        if any(doubts.hide((*union, "type")) for union in unions):
+            return True  # What else a union may hold follows from its `type`.
         lacks = error["type"].endswith(("too_short", "union_tag_not_found"))
         return doubts.hide(loc) or (lacks and loc in doubts.mappings)
 

@@ -132,7 +132,7 @@ def test_nothing_is_missed_where_a_key_is_not_clear(tmp_path: Path) -> None:
         ("a: !!str 1\nb: !!map {c: 1}\nc: !!seq [1]\n", set(), set()),
         ("a: !!int 1\nb: !own {c: 1}\nc: [!x y]\n", {("a",), ("b",), ("c", 0)}, set()),
         ("a: {1: x, b: y}\n", set(), {("a",)}),
-        ("a: {type: !x y, b: 1}\n", {("a", "type"), ("a",)}, set()),
+        ("a: {type: !x y, b: 1}\n", {("a", "type")}, set()),
         ("a: 99999999999999999999\nb: .inf\n", {("a",), ("b",)}, set()),
         ("a: x\u200by\nb: c # \u200b\n", {("a",)}, set()),
         ("a\u200b: x\nb: c\n", set(), {()}),
@@ -148,6 +148,23 @@ def test_what_is_not_clear(text: str, values: set[tuple[str | int, ...]], mappin
     assert document.doubts.values == values
     assert document.doubts.mappings == mappings
     assert all(isinstance(k, str) for k in document.data)
+
+
+def test_every_anchor_of_a_name_is_reported(tmp_path: Path) -> None:
+    source = copy_of_base(tmp_path).change(ORDERS, "displayName: Orders", "displayName: &a Orders")
+    source.change(ORDERS, "summary: One order", "summary: &a One order")
+    source.change(ORDERS, "summary: Cancel an order", "summary: *a")
+    first, second = found(source)
+    assert first.help == "Remove `&a`."
+    assert second.help == "Remove `&a`, and write the value out in line 50."
+
+
+def test_the_type_of_a_schema_tells_nothing_of_its_other_keywords(tmp_path: Path) -> None:
+    source = copy_of_base(tmp_path).change(
+        ORDERS, "      output:\n        type: object", "      output:\n        type: !x object"
+    )
+    source.change(ORDERS, "required: [id, total]", "requird: [id, total]")
+    assert [d.rule.code for d in found(source)] == ["STOA106", "STOA447"]
 
 
 @pytest.mark.parametrize("text", ["a: [", "*x", "!x {a: 1}", "a: \t\x00", "", "a: 1\nb: x: y\n"])
