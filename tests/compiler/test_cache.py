@@ -14,6 +14,11 @@ from click.testing import CliRunner, Result
 
 from stoa_compiler.cache import Cache, is_source, snapshot
 from stoa_compiler.cli import main
+from stoa_compiler.diagnostics import Report
+from stoa_compiler.kept import Run
+from stoa_compiler.pipeline import read
+from stoa_compiler.reports.text import render
+from tests.bad.corpus import CASES, source_of
 from tests.compiler.sources import REPOSITORY, bare_environment
 
 HEAVY = ("pydantic", "yaml", "jsonschema_rs", "stoa_compiler.pipeline")
@@ -286,3 +291,26 @@ def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
     assert len(kept) < 10
     cache.put("too large", b"x" * 500)
     assert cache.get("too large") is None
+
+
+@pytest.mark.parametrize("case", CASES[::3], ids=lambda c: c.name)
+def test_every_mistake_of_the_corpus_is_kept_and_found_by_several_processes(
+    case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("stoa_compiler.parse.MIN_DOCUMENTS", 2)
+    monkeypatch.setattr("stoa_compiler.checks.MANY", 0)
+    cache = Cache.open(tmp_path / "cache")
+    source = source_of(case, Path())
+    run = Run.of(cache, source, "check", {})
+    report, shared = Report(), Report()
+    files = read(source, report).source.files
+    read(source, shared, jobs=2)
+    assert shared.sorted() == report.sorted()
+    if run is None:
+        return  # A name or a file there is none that can be kept.
+    assert run.keep(report.sorted(), files, {})
+    kept = run.recall([])
+    assert kept is not None
+    assert kept.found == report.sorted()
+    assert render(kept.found, kept.files) == render(report.sorted(), files)
