@@ -68,6 +68,8 @@ class Protocol:
             get_tool_input_schema=_input_schema,
             cache_hints={"tools/list": LIST_HINT, "server/discover": LIST_HINT},
         )
+        # The SDK opens a span for each request by whatever `_meta` holds, and logs what it cannot read of it.
+        self.server.middleware.clear()
         self.stamp: Mapping[str, Any] = {mcp_types.SERVER_INFO_META_KEY: self.server.server_info_stamp}
         """What the SDK adds to `_meta` of each result of protocol 2026-07-28: who answers."""
         self._sessions = StreamableHTTPSessionManager(

@@ -74,8 +74,10 @@ class Subscriptions:
         self._open: set[_Stream] = set()
         self._held: Counter[tuple[str, str, str]] = Counter()
         self._closed = False
+        server: Server[Any] = Server("stoa", on_subscriptions_listen=self.listen)
+        server.middleware.clear()  # Spans by whatever `_meta` holds.
         self._sessions = StreamableHTTPSessionManager(
-            Server("stoa", on_subscriptions_listen=self.listen),
+            server,
             json_response=True,
             stateless=True,
             max_request_body_size=body_limit,
