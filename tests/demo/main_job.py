@@ -208,7 +208,8 @@ async def call_what_needs_approval(checks: Checks, served: Serving, parzival: Pe
     line = served.audit_line((result.meta or {}).get(TRACE_KEY, ""))
     checks.expect(
         "the audit log has it as refused for want of approval, without a backend",
-        line is not None and (line["decision"], line["rule"], line["backend_status"]) == ("refused", "approval-demanded", None),
+        line is not None
+        and (line["decision"], line["rule"], line["backend_status"]) == ("refused", "approval-demanded", None),
         line,
     )
 

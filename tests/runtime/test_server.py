@@ -14,7 +14,14 @@ from mcp.shared.exceptions import MCPError
 from stoa_runtime.settings import Settings
 from tests.runtime.world import CLIENT, LEGACY, MCP_URL, MODERN, SECRET, World, index, listening, write_bundle
 
-CATALOG_TOOLS = ["stoa_approvals_get", "stoa_approvals_list", "stoa_catalog", "stoa_contract", "stoa_tenants", "stoa_tools"]
+CATALOG_TOOLS = [
+    "stoa_approvals_get",
+    "stoa_approvals_list",
+    "stoa_catalog",
+    "stoa_contract",
+    "stoa_tenants",
+    "stoa_tools",
+]
 
 
 @pytest.mark.anyio
