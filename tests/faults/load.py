@@ -20,6 +20,7 @@ INVOICE = "ioi_billing_get_invoice"
 PATIENCE = 30.0
 """Seconds after which a caller says that a call hangs."""
 
+_REFUSED = ("Nothing was called", "nothing was called", "nothing was done")
 Outcome = Literal["answered", "refused", "failed", "unknown"]
 
 
@@ -208,7 +209,7 @@ def _read(seen: Seen, data: bytes, given: dict[str, Any]) -> None:
     if answer["id"] != seen.trace or meta.get(TRACE_KEY) != seen.trace:
         seen.wrong = "the answer belongs to another call"
     if result.get("isError"):
-        refused = "Nothing was called" in seen.text or "approval" in seen.text
+        refused = any(words in seen.text for words in _REFUSED)
         seen.outcome = "refused" if refused else "failed"
         return
     seen.outcome = "answered"

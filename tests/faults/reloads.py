@@ -12,6 +12,7 @@ from tests.faults.load import INVOICE, Load, Seen
 from tests.faults.rows import Row, Size
 from tests.faults.stage import RECEIPT, Stage, staged
 
+
 @dataclass
 class _Served:
     """One bundle's time."""
@@ -60,7 +61,9 @@ async def swapped(folder: Path, size: Size) -> Row:
         await stage.stop()
         verdict = judge(load.seen, stage.log(), stage.backend.got)
         took = sorted(s.seen - s.put for s in served[1:])
-        row = Row("", verdict, [f"{size.swaps} bundles, half of them served within {1000 * took[len(took) // 2]:.0f} ms"])
+        row = Row(
+            "", verdict, [f"{size.swaps} bundles, half of them served within {1000 * took[len(took) // 2]:.0f} ms"]
+        )
         for seen in load.seen:
             if broken := _broken(seen, served):
                 verdict.broken.append(broken)

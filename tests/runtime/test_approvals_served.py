@@ -84,7 +84,7 @@ def served(folder: Path, written: Path, issuer: Issuer, backend: Recorder, name:
     settings = Settings(
         bundle=written,
         audit=folder / name / "audit.jsonl",
-        approvals=folder / "state",
+        state=folder / "state",
         secrets="file",
         secrets_folder=folder / "secrets",
     )

@@ -31,7 +31,7 @@ from stoa_runtime.approvals.records import (
 )
 
 BUSY_MS = 2_000
-"""How long a step waits for another process's lock."""
+"""How long a step waits for its turn and for another process's lock."""
 
 _T = TypeVar("_T")
 
@@ -60,6 +60,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="approvals")
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -68,6 +69,7 @@ class SqliteStore:
             )
             _persistently(lambda: self._db.execute("pragma journal_mode = wal"))
             self._db.execute("pragma synchronous = full")
+            self._file = _file(path)
             self._db.execute("pragma trusted_schema = off")
             _persistently(lambda: self._db.executescript(_SCHEMA))
         except (OSError, sqlite3.Error) as error:
@@ -149,29 +151,39 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See `Store`."""
-        await self._run(lambda: None)
-        self._db.close()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
         self._thread.shutdown(wait=False)
 
     async def _run(self, step: Callable[[], _T]) -> _T:
         """One step as one transaction, on the store's thread."""
+        until = time.monotonic() + BUSY_MS / 1000
 
         def transaction() -> _T:
+            left = until - time.monotonic()
+            if left <= 0:  # Those before it waited for the lock in vain. To wait as long again helps nobody.
+                raise ApprovalsUnavailable("approvals cannot be kept: others wait for their file already")
+            if _file(self._path) != self._file:
+                # What is written now, no other process would see, and none that starts later.
+                raise ApprovalsUnavailable(f"approvals cannot be kept: {self._path} was removed or replaced")
             try:
+                self._db.execute(f"pragma busy_timeout = {int(left * 1000) + 1}")
                 self._db.execute("begin immediate")
                 try:
                     result = step()
+                    self._db.execute("commit")
                 except BaseException:
-                    self._db.execute("rollback")
+                    self._undo()
                     raise
-                self._db.execute("commit")
             except sqlite3.Error as error:
-                if self._db.in_transaction:
-                    self._db.execute("rollback")
                 raise ApprovalsUnavailable(f"approvals cannot be kept: {error}") from error
             return result
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
+
+    def _undo(self) -> None:
+        """Ends a transaction that failed; some failures, a full disk among them, have ended it already."""
+        if self._db.in_transaction:
+            self._db.execute("rollback")
 
     def _forget(self, now: int) -> None:
         """Removes what expired long ago."""
@@ -207,6 +219,15 @@ class SqliteStore:
         self._db.execute(
             f"insert or replace into approvals ({_COLUMNS}) values ({', '.join('?' * len(values))})", values
         )
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """Which file is there; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _persistently(step: Callable[[], object]) -> None:
