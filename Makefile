@@ -4,6 +4,7 @@ PYTHON ?= python3
 FILE ?=
 FILES ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready-$(shell cat .ci/lock.txt pyproject.toml | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-openapi test lint format bench figures openapi-table lock clean
+.PHONY: help setup demo demo-openapi test lint format bench bench-compile bench-runtime figures openapi-table lock clean
 
 help:
 	@echo 'make demo                    compile the demo source, serve it, sign in as three people, call tools'
@@ -20,6 +21,8 @@ help:
 	@echo 'make lint                    format, lint, types, direction of imports, .gitlab-ci.yml'
 	@echo 'make format                  put the code into its form'
 	@echo 'make bench                   figures, with ratios'
+	@echo 'make bench-compile           the compiler beside other tools; BENCH_ARGS="--sizes 100,1000,10000"'
+	@echo 'make bench-runtime           the runtime beside other servers'
 	@echo 'make figures                 how many mistakes are found, and the fuzzer: docs/figures.md'
 	@echo 'make openapi-table FILES=... what becomes of OpenAPI files: docs/openapi.md'
 	@echo 'make lock                    resolve .ci/lock.txt anew (needs uv)'
@@ -69,6 +72,12 @@ format: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python tests/bench/run.py
+
+bench-compile: $(READY)
+	@$(BIN)/python tests/bench/compile.py $(BENCH_ARGS)
+
+bench-runtime: $(READY)
+	@$(BIN)/python tests/bench/runtime.py
 
 figures: $(READY)
 	@$(BIN)/python tests/fuzz/figures.py
