@@ -173,6 +173,15 @@ class Graph:
         """The declared environment called `name`."""
         return next(e for n, e in self.platform.spec.environments.items() if n == name)
 
+    def issuer(self, environment: str, tenant: str) -> str:
+        """Who issues the tokens of a tenant's people and applications; of the platform's own where it is ``.
+
+        With a realm for each tenant, its name is the platform's realm and the tenant's, and so is the issuer's end.
+        """
+        issuer = self.environment(environment).issuer
+        single = self.platform.spec.identity.strategy == "single-realm" or not tenant
+        return issuer if single else f"{issuer.rstrip('/')}-{tenant}"
+
     def tenants_in(self, environment: str) -> Sequence[TenantNode]:
         """The tenants that are rendered in `environment`."""
         return [t for t in self.tenants if environment in t.declared.spec.environments]

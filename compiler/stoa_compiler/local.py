@@ -33,8 +33,11 @@ def localise(graph: Graph, environment: EnvironmentName, endpoints: Endpoints) -
     local = declared.model_copy(
         update={"gateway": endpoints.gateway, "issuer": endpoints.issuer, "backend_networks": ["127.0.0.0/8"]}
     )
-    environments = {**spec.environments, environment: local}
-    platform = graph.platform.model_copy(update={"spec": spec.model_copy(update={"environments": environments})})
+    update = {
+        "environments": {**spec.environments, environment: local},
+        "identity": spec.identity.model_copy(update={"strategy": "single-realm"}),  # One issuer signs everybody in.
+    }
+    platform = graph.platform.model_copy(update={"spec": spec.model_copy(update=update)})
     tenants = tuple(
         replace(t, contracts=tuple(_contract(t.name, c, environment, endpoints) for c in t.contracts))
         for t in graph.tenants

@@ -401,6 +401,15 @@ def _check_token_rules(index: bundle.PlatformIndex) -> None:
         )
     if rules.audience != index.mcp_url:
         raise BundleError("token.audience is not the MCP endpoint's URL: other services' tokens would be accepted")
+    if rules.issuers is not None:
+        # One issuer must not speak for two tenants, nor one tenant be spoken for by nobody.
+        tenants = sorted([names.PLATFORM_TENANT, *(t.name for t in index.tenants)])
+        if sorted(i.tenant for i in rules.issuers) != tenants or len({i.issuer for i in rules.issuers}) != len(tenants):
+            raise BundleError("token.issuers does not hold one issuer for each tenant and for the platform")
+        if (names.PLATFORM_TENANT, rules.issuer, rules.jwks_url) not in {
+            (i.tenant, i.issuer, i.jwks_url) for i in rules.issuers
+        }:
+            raise BundleError("token.issuer is not that of the platform's own people")
 
 
 def _tenant(entry: bundle.TenantEntry, roles: frozenset[str], data: bytes, compiled: _Compiled) -> Tenant:

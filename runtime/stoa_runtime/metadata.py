@@ -29,7 +29,7 @@ def resource_metadata(index: bundle.PlatformIndex) -> dict[str, Any]:
     """The metadata document."""
     return {
         "resource": index.mcp_url,
-        "authorization_servers": [index.token.issuer],
+        "authorization_servers": [i.issuer for i in index.token.issuers or ()] or [index.token.issuer],
         "scopes_supported": list(index.token.scopes),
         "bearer_methods_supported": ["header"],
         "resource_name": index.display_name,

@@ -200,6 +200,16 @@ def _key(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
+@dataclass(slots=True)
+class _Issuer:
+    """One who signs tokens, and the tenant that they may name; any where it is the only one."""
+
+    rules: bundle.TokenRules
+    """The bundle's, with this issuer in place."""
+    keys: Keys
+    tenant: str | None = None
+
+
 class Verifier:
     """Verifies tokens by one bundle's rules, and remembers those that it has verified until they expire."""
 
@@ -208,8 +218,13 @@ class Verifier:
     ) -> None:
         self._rules = rules
         self._clock = clock
-        self.keys = Keys(rules, session, clock)
-        self._verified: OrderedDict[bytes, tuple[Token, int]] = OrderedDict()
+        self._main = _Issuer(rules, Keys(rules, session, clock))
+        self._issuers = {rules.issuer: self._main}
+        for entry in rules.issuers or ():
+            own = rules.model_copy(update={"issuer": entry.issuer, "jwks_url": entry.jwks_url})
+            self._issuers[entry.issuer] = _Issuer(own, Keys(own, session, clock), entry.tenant)
+        self._main = self._issuers[rules.issuer]
+        self._verified: OrderedDict[bytes, tuple[Token, Keys, int]] = OrderedDict()
         self.checked = 0
         """Tokens that were looked into, since nothing was known about them."""
 
@@ -218,11 +233,20 @@ class Verifier:
         """How many verified tokens are remembered."""
         return len(self._verified)
 
+    @property
+    def keys(self) -> Keys:
+        """The issuer's keys; of several issuers, those of the platform's own people."""
+        return self._main.keys
+
     def take_keys(self, before: "Verifier") -> None:
         """Goes on with the keys of `before`, where the same issuer publishes them at the same place."""
-        same = (self._rules.issuer, self._rules.jwks_url, self._rules.algorithms)
-        if same == (before._rules.issuer, before._rules.jwks_url, before._rules.algorithms):
-            self.keys = before.keys
+        for name, issuer in self._issuers.items():
+            known = before._issuers.get(name)
+            if known is not None and (known.rules.jwks_url, known.rules.algorithms) == (
+                issuer.rules.jwks_url,
+                issuer.rules.algorithms,
+            ):
+                issuer.keys = known.keys
 
     def known(self, text: str) -> Token | None:
         """The token that `text` is, where it was verified before and nothing has changed since."""
@@ -230,10 +254,12 @@ class Verifier:
 
     def _remembered(self, key: bytes) -> Token | None:
         found = self._verified.get(key)
-        if found is None or not self.keys.fresh():
+        if found is None:
             return None
-        token, generation = found
-        if generation == self.keys.generation and self._clock() < token.expires:
+        token, keys, generation = found
+        if not keys.fresh():
+            return None
+        if generation == keys.generation and self._clock() < token.expires:
             return token
         del self._verified[key]
         return None
@@ -244,17 +270,31 @@ class Verifier:
         if known := self._remembered(key):
             return known
         self.checked += 1
-        token = await self._decoded(text, key)
-        self._verified[key] = (token, self.keys.generation)
+        issuer = self._issuer(text)
+        token = await self._decoded(text, key, issuer)
+        self._verified[key] = (token, issuer.keys, issuer.keys.generation)
         if len(self._verified) > CACHE_LIMIT:
             self._verified.popitem(last=False)
         return token
 
-    async def _decoded(self, text: str, key: bytes) -> Token:
+    def _issuer(self, text: str) -> _Issuer:
+        """Who says to have issued the token; whether that is so is found out with that issuer's keys."""
         if len(text) > TOKEN_LIMIT:
             raise TokenRefused("the token is too long")
         if not _COMPACT.fullmatch(text):
             raise TokenRefused("the token is not a signed JWT")
+        if len(self._issuers) == 1:
+            return self._main
+        try:
+            named = jwt.decode(text, options={"verify_signature": False}).get("iss")
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            raise TokenRefused("the token is not a signed JWT") from None
+        found = self._issuers.get(named) if isinstance(named, str) else None
+        if found is None:
+            raise TokenRefused("the token was issued by another issuer")
+        return found
+
+    async def _decoded(self, text: str, key: bytes, issuer: _Issuer) -> Token:
         try:
             header = jwt.get_unverified_header(text)
         except jwt.PyJWTError:
@@ -268,14 +308,14 @@ class Verifier:
             raise TokenRefused("the token is not an access token")
         if not isinstance(kid, str):
             raise TokenRefused("the token does not name its key")
-        key_used = await self.keys.key(kid)
+        key_used = await issuer.keys.key(kid)
         if key_used.entry.get("alg", algorithm) != algorithm:
             raise TokenRefused("the token's signature algorithm is not that of its key")
-        claims = self._claims(text, key_used.public, algorithm)
+        claims = self._claims(text, key_used.public, algorithm, issuer)
         return Token(claims=claims, key=key, expires=float(claims["exp"]) + self._rules.leeway_seconds)
 
-    def _claims(self, text: str, public: jwt.PyJWK, algorithm: str) -> dict[str, Any]:
-        rules = self._rules
+    def _claims(self, text: str, public: jwt.PyJWK, algorithm: str, issuer: _Issuer) -> dict[str, Any]:
+        rules = issuer.rules
         try:
             claims: dict[str, Any] = jwt.decode(
                 text,
@@ -300,6 +340,8 @@ class Verifier:
             raise TokenRefused("the token's times are not numbers")
         if not claims["sub"] or claims.get("typ", "Bearer") != "Bearer":
             raise TokenRefused("the token is not an access token")
+        if issuer.tenant is not None and claims.get(rules.tenant_claim) not in (issuer.tenant, [issuer.tenant]):
+            raise TokenRefused("the token names another tenant than its issuer's")
         scopes = claims.get("scope", "")
         held = set(scopes.split()) if isinstance(scopes, str) else set()
         if not set(rules.scopes) <= held:

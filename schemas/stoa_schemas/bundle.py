@@ -139,15 +139,28 @@ class RoleEntry(Part):
     """What its holders may do at all."""
 
 
+class IssuerRule(Part):
+    """One of several issuers."""
+
+    tenant: str
+    """The one tenant, or the platform, that its tokens may name."""
+    issuer: str
+    """The exact `iss`."""
+    jwks_url: str
+    """Where its keys are (RFC 7517)."""
+
+
 class TokenRules(Part):
     """Which tokens are accepted (RFC 9068, RFC 8707)."""
 
     issuer: str
-    """The exact `iss`."""
+    """The exact `iss`; where there are several issuers, that of the platform's own people."""
     audience: str
     """What `aud` must hold: the MCP endpoint's exact URL."""
     jwks_url: str
     """Where the issuer's keys are (RFC 7517)."""
+    issuers: list[IssuerRule] | None = None
+    """Where each tenant has an issuer of its own: all of them by tenant, the platform's included."""
     algorithms: list[str]
     """Signature algorithms; a token with any other is refused."""
     tenant_claim: str = TENANT_CLAIM

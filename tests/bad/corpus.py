@@ -24,6 +24,7 @@ from stoa_compiler.source import SourceFile
 from stoa_compiler.stoa_v2 import Wishes, import_stoa_v2
 from stoa_compiler.stoa_v2.read import MAX_BYTES
 from stoa_compiler.target import Artifact
+from stoa_compiler.targets.keycloak.verify import MANY_REALMS
 
 HERE = Path(__file__).parent
 BASE = HERE / "base"
@@ -174,6 +175,23 @@ def unreadable(source: Path) -> str:
     return "acme/plans/basic.yaml   mode 000"
 
 
+def crowd(source: Path) -> str:
+    """So many tenants that a realm for each is slow; the line in which a listing shows them."""
+    platform = source / "platform.yaml"
+    text = platform.read_text(encoding="utf-8").replace("    realm:", "    strategy: realm-per-tenant\n    realm:")
+    platform.write_text(text, encoding="utf-8")
+    for number in range(MANY_REALMS):
+        folder = source / f"t{number}"
+        folder.mkdir()
+        tenant = (
+            f"apiVersion: gostoa.dev/v2\nkind: Tenant\nmetadata:\n  name: t{number}\nspec:\n  displayName: T{number}\n"
+            f"  tier: small\n  contact: t{number}@harbour.example\n  environments: [prod]\n"
+            f"  secrets:\n    prefix: tenants/t{number}\n"
+        )
+        (folder / "tenant.yaml").write_text(tenant, encoding="utf-8")
+    return f"t0 to t{MANY_REALMS - 1}   {MANY_REALMS} tenants with `strategy: realm-per-tenant`"
+
+
 def oversize_v2(files: Path) -> str:
     """A contract of the earlier form that is larger than the importer takes."""
     path = files / "stock.json"
@@ -181,7 +199,12 @@ def oversize_v2(files: Path) -> str:
     return f"stock.json   {path.stat().st_size:,} bytes"
 
 
-MADE: dict[str, Callable[[Path], str]] = {"STOA003": link, "STOA004": oversize, "STOA008": unreadable}
+MADE: dict[str, Callable[[Path], str]] = {
+    "STOA003": link,
+    "STOA004": oversize,
+    "STOA008": unreadable,
+    "STOA656": crowd,
+}
 MADE_V2: dict[str, Callable[[Path], str]] = {"STOA804": oversize_v2}
 """Cases that are no files to commit."""
 

@@ -267,6 +267,8 @@ class Keycloak:
         for _ in range(5):
             if answer.location:
                 return answer.location
+            if "code" in urllib.parse.parse_qs(urllib.parse.urlsplit(answer.url).query):
+                return answer.url  # The account console is a page of the server itself.
             form = _Forms(answer.text)
             fields = dict(form.fields)
             if "username" in fields and not asked:

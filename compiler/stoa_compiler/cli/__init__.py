@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("stoa_compiler.cli.importing:command", "Source documents from other descriptions."),
     "init": ("stoa_compiler.cli.init:command", "A new source that compiles."),
     "lsp": ("stoa_compiler.cli.lsp:command", "A language server, for editors."),
+    "reconcile": ("stoa_compiler.cli.reconcile:command", "A live system brought in line with a bundle."),
     "schemas": ("stoa_compiler.cli.schemas:command", "The JSON Schemas of documents, for editors."),
     "serve": ("stoa_compiler.cli.serve:command", "The runtime."),
     "sign": ("stoa_compiler.cli.sign:command", "A bundle signed by a key."),

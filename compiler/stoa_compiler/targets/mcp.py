@@ -14,6 +14,7 @@ from stoa_compiler.target import Artifact, Artifacts, Target
 from stoa_schemas import bundle
 from stoa_schemas.base import milliseconds
 from stoa_schemas.documents.access import PERMISSION_FOR
+from stoa_schemas.names import PLATFORM_TENANT
 
 TABLE_DIFFERS = Rule(
     code="STOA601",
@@ -106,7 +107,18 @@ def _index(graph: Graph, environment: str, tenants: Sequence[TenantNode]) -> bun
         token=bundle.TokenRules(
             issuer=declared.issuer,
             audience=mcp_url,
-            jwks_url=f"{declared.issuer.rstrip('/')}/protocol/openid-connect/certs",
+            jwks_url=_keys(declared.issuer),
+            issuers=None
+            if spec.identity.strategy == "single-realm"
+            else [
+                bundle.IssuerRule(tenant=name, issuer=issuer, jwks_url=_keys(issuer))
+                for name, issuer in sorted(
+                    [
+                        (PLATFORM_TENANT, declared.issuer),
+                        *((t.name, graph.issuer(environment, t.name)) for t in tenants),
+                    ]
+                )
+            ],
             algorithms=_ALGORITHMS,
             scopes=[bundle.MCP_SCOPE],
         ),
@@ -127,6 +139,10 @@ def _index(graph: Graph, environment: str, tenants: Sequence[TenantNode]) -> bun
             for t in tenants
         ],
     )
+
+
+def _keys(issuer: str) -> str:
+    return f"{issuer.rstrip('/')}/protocol/openid-connect/certs"
 
 
 def _catalog(tenant: TenantNode, environment: str, factor: float) -> bundle.Catalog:

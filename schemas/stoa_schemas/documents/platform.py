@@ -182,10 +182,11 @@ class McpClient(Closed):
 class Identity(Closed):
     """How people and applications sign in."""
 
-    strategy: Literal["single-realm"] = "single-realm"
-    """One Keycloak realm holds all tenants, kept apart by groups."""
+    strategy: Literal["single-realm", "realm-per-tenant"] = "single-realm"
+    """One Keycloak realm holds all tenants, kept apart by groups; or each has its own, called `<realm>-<tenant>`, and
+    an issuer of its own."""
     realm: Id
-    """The realm's name."""
+    """The realm's name; with a realm for each tenant, that of the platform's own people."""
     clients: dict[Id, McpClient]
     """MCP clients registered beforehand, by client id."""
 

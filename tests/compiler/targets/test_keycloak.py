@@ -275,13 +275,13 @@ def test_people_are_in_their_tenants_groups_and_have_no_password(graph: Graph) -
     assert user(realm, "parzival")["groups"] == ["/ioi", "/ioi/builders"]
     assert user(realm, "halliday")["groups"] == ["/platform", "/platform/operators"]
     assert not any("credentials" in u for u in realm["users"])
-    assert group(realm, "ioi")["attributes"] == {"tenant": ["ioi"]}
+    assert group(realm, "ioi")["attributes"] == {"stoa.managed": ["ioi"], "tenant": ["ioi"]}
 
 
 def test_membership_that_is_not_managed_differs_from_membership_of_nobody(graph: Graph) -> None:
     groups = {g["name"]: g for g in group(realm_of(graph), "greg")["subGroups"]}
-    assert groups["readers"]["attributes"] == {"stoa.members": ["declared"]}
-    assert "attributes" not in groups["guests"]
+    assert groups["readers"]["attributes"] == {"stoa.managed": ["greg"], "stoa.members": ["declared"]}
+    assert groups["guests"]["attributes"] == {"stoa.managed": ["greg"]}
 
 
 def test_the_mcp_client_is_public_with_pkce_and_exact_callbacks(graph: Graph) -> None:
@@ -290,7 +290,7 @@ def test_the_mcp_client_is_public_with_pkce_and_exact_callbacks(graph: Graph) ->
         "https://claude.ai/api/mcp/auth_callback",
         "https://claude.com/api/mcp/auth_callback",
     ]
-    assert claude["attributes"] == {"pkce.code.challenge.method": "S256"}
+    assert claude["attributes"] == {"pkce.code.challenge.method": "S256", "stoa.managed": "platform"}
     assert claude["publicClient"] is True
     assert claude["defaultClientScopes"] == ["basic", "email", "profile", "stoa-mcp", "stoa-tenant"]
 
@@ -306,7 +306,7 @@ def test_a_tenants_client_has_tenant_roles_only_and_is_open_to_its_own_people(gr
     assert by("client", "ioi.web", realm["scopeMappings"])["roles"] == ["developer", "reader"]
     assert by("client", "ioi.robot", realm["scopeMappings"])["roles"] == ["reader"]
     assert by("client", "claude", realm["scopeMappings"])["roles"] == ["admin", "developer", "reader"]
-    assert realm["clientScopeMappings"] == {"stoa.gateway": [{"clientScope": "stoa-tenant-ioi", "roles": ["ioi"]}]}
+    assert realm["clientScopeMappings"]["stoa.gateway"] == [{"clientScope": "stoa-tenant-ioi", "roles": ["ioi"]}]
     assert group(realm, "ioi")["clientRoles"] == {"stoa.gateway": ["ioi"]}
     assert "clientRoles" not in group(realm, "greg")
 
@@ -319,7 +319,7 @@ def test_an_application_without_people_has_an_account_in_its_tenant(graph: Graph
         True,
         False,
     )
-    assert robot["attributes"] == {"stoa.actors": '[["agent", "Night planner"]]'}
+    assert robot["attributes"] == {"stoa.actors": '[["agent", "Night planner"]]', "stoa.managed": "ioi"}
     account = user(realm, "service-account-ioi.robot")
     assert (account["groups"], account["realmRoles"]) == (["/ioi"], ["reader"])
 
@@ -333,6 +333,42 @@ def test_a_public_application_may_be_read_from_where_it_is_sent_back_to(graph: G
 Mutation = Callable[[Realm], object]
 
 MUTATIONS: Mapping[str, tuple[Mutation, str, str, str]] = {
+    "an account console that is sent elsewhere": (
+        lambda r: client(r, "account-console").update(redirectUris=["https://evil.example/*"]),
+        "STOA652",
+        "platform.yaml",
+        "Keycloak's own `account-console` differs in `redirectUris`",
+    ),
+    "an account console with the gateway's tokens": (
+        lambda r: client(r, "account-console")["defaultClientScopes"].append("stoa-mcp"),
+        "STOA652",
+        "platform.yaml",
+        "Keycloak's own `account-console` differs in `defaultClientScopes`",
+    ),
+    "a client that nobody would take back": (
+        lambda r: client(r, "ioi.web")["attributes"].pop("stoa.managed"),
+        "STOA655",
+        "ioi/consumers/web.yaml",
+        "`ioi.web` is not marked as `ioi`'s",
+    ),
+    "a client marked as another's": (
+        lambda r: client(r, "ioi.web")["attributes"].update({"stoa.managed": "greg"}),
+        "STOA655",
+        "ioi/consumers/web.yaml",
+        "`ioi.web` is not marked as `ioi`'s",
+    ),
+    "a group without a mark": (
+        lambda r: group(r, "greg")["subGroups"][0].pop("attributes"),
+        "STOA655",
+        "greg/tenant.yaml",
+        "the group `/greg/builders` is not marked as `greg`'s",
+    ),
+    "a person without a mark": (
+        lambda r: user(r, "parzival")["clientRoles"].pop("stoa.gateway"),
+        "STOA655",
+        "ioi/tenant.yaml",
+        "`parzival` is not marked",
+    ),
     "no subject": (
         lambda r: drop_mapper(r, "basic", "sub"),
         "STOA642",
@@ -524,7 +560,7 @@ MUTATIONS: Mapping[str, tuple[Mutation, str, str, str]] = {
         lambda r: user(r, "parzival")["clientRoles"].update({"realm-management": ["realm-admin"]}),
         "STOA652",
         "ioi/tenant.yaml",
-        "`parzival` holds roles of `account`, `realm-management`",
+        "`parzival` holds roles of `account`, `realm-management`, `stoa.gateway`",
     ),
     "an account more": (
         lambda r: r["users"].append({"username": "ghost", "enabled": True}),

@@ -7,17 +7,25 @@ from urllib.parse import urlsplit
 
 from stoa_compiler.graph import ConsumerNode, Graph, GroupNode, Origin, PersonNode, TenantNode
 from stoa_compiler.target import Artifact, Artifacts
+from stoa_compiler.targets.keycloak.marks import BUILT_IN, GATE, MARK, MEMBERS
+from stoa_compiler.targets.keycloak.strategy import RealmPart, parts
 from stoa_schemas.bundle import MCP_SCOPE, ROLES_CLAIM, TENANT_CLAIM
 from stoa_schemas.documents.platform import McpClient
 from stoa_schemas.names import PLATFORM_TENANT
 
-_GATE = "stoa.gateway"
-"""A client that nobody signs in to: its roles say whose client scopes a person may use. No consumer's id can be
-this one, since no tenant's name begins with `stoa`, and ids of the platform's clients hold no dot."""
 _TENANT_SCOPE = "stoa-tenant"
-_MEMBERS = "stoa.members"
-"""Group attribute: `declared` where Git decides who belongs to the group."""
 _ACTORS = "stoa.actors"
+
+_DEFAULT_SCOPES = ("acr", "basic", "email", "profile", "roles", "web-origins")
+_ACCOUNT_ROLES = (
+    "manage-account",
+    "manage-account-links",
+    "manage-consent",
+    "view-applications",
+    "view-consent",
+    "view-groups",
+    "view-profile",
+)
 
 _HARDENING: Mapping[str, Any] = {
     # Some are Keycloak's own defaults today; they are written because a later default must not change them.
@@ -40,7 +48,12 @@ _HARDENING: Mapping[str, Any] = {
 
 
 def emit(graph: Graph, environment: str, carried: Artifacts) -> Sequence[Artifact]:
-    """The realm's file."""
+    """A file for each realm."""
+    return [_realm(part, environment) for part in parts(graph, environment)]
+
+
+def _realm(part: RealmPart, environment: str) -> Artifact:
+    graph = part.graph
     spec = graph.platform.spec
     tenants = graph.tenants_in(environment)
     audience = f"{graph.environment(environment).gateway.rstrip('/')}/mcp"
@@ -51,13 +64,19 @@ def emit(graph: Graph, environment: str, carried: Artifacts) -> Sequence[Artifac
         **_HARDENING,
         "realm": spec.identity.realm,
         "enabled": True,
-        "displayName": spec.display_name,
+        "displayName": spec.display_name if part.platform else tenants[0].declared.spec.display_name,
         "roles": {
-            "realm": [{"name": name, "description": role.description} for name, role in sorted(spec.roles.items())],
-            "client": {_GATE: [{"name": tenant} for tenant in gated]} if gated else {},
+            "realm": [
+                {"name": name, "description": role.description, "attributes": {MARK: [PLATFORM_TENANT]}}
+                for name, role in sorted(spec.roles.items())
+            ],
+            "client": {
+                "account": [{"name": name} for name in _ACCOUNT_ROLES],
+                GATE: [{"name": name} for name in sorted([MARK, *gated])],
+            },
         },
         "groups": [
-            _top_group(PLATFORM_TENANT, spec.display_name, graph.groups, False),
+            *([_top_group(PLATFORM_TENANT, spec.display_name, graph.groups, False)] if part.platform else []),
             *(_top_group(t.name, t.declared.spec.display_name, t.groups, t.name in gated) for t in tenants),
         ],
         "users": [
@@ -67,15 +86,16 @@ def emit(graph: Graph, environment: str, carried: Artifacts) -> Sequence[Artifac
         "clients": [
             *(_mcp_client(name, client) for name, client in spec.identity.clients.items()),
             *(_consumer(t, c) for t, c in consumers),
-            *([_gate()] if gated else []),
+            _gate(),
+            *(_built_in(client_id, spec.identity.realm) for client_id in BUILT_IN),
         ],
         "clientScopes": [
             *_built_in_scopes(),
             _mcp_scope(audience),
-            _tenant_scope(_TENANT_SCOPE),
-            *(_tenant_scope(f"{_TENANT_SCOPE}-{tenant}") for tenant in gated),
+            _tenant_scope(_TENANT_SCOPE, PLATFORM_TENANT),
+            *(_tenant_scope(f"{_TENANT_SCOPE}-{tenant}", tenant) for tenant in gated),
         ],
-        "defaultDefaultClientScopes": ["acr", "basic", "email", "profile", "roles", "web-origins"],
+        "defaultDefaultClientScopes": list(_DEFAULT_SCOPES),
         "defaultOptionalClientScopes": [],
         "scopeMappings": [
             *({"client": name, "roles": sorted(spec.roles)} for name in spec.identity.clients),
@@ -83,19 +103,16 @@ def emit(graph: Graph, environment: str, carried: Artifacts) -> Sequence[Artifac
             {"clientScope": "offline_access", "roles": ["offline_access"]},
         ],
         "clientScopeMappings": {
-            _GATE: [{"clientScope": f"{_TENANT_SCOPE}-{tenant}", "roles": [tenant]} for tenant in gated]
-        }
-        if gated
-        else {},
+            "account": [{"client": "account-console", "roles": ["manage-account", "view-groups"]}],
+            **({GATE: [{"clientScope": f"{_TENANT_SCOPE}-{t}", "roles": [t]} for t in gated]} if gated else {}),
+        },
     }
     for key, by in _ORDER.items():
         realm[key] = sorted(realm[key], key=lambda entry: str(entry.get(by, "")))
     text = json.dumps(realm, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    return [
-        Artifact(
-            path=_path(graph), media_type="application/json", content=text.encode(), origins=_origins(graph, tenants)
-        )
-    ]
+    return Artifact(
+        path=part.path, media_type="application/json", content=text.encode(), origins=_origins(graph, tenants)
+    )
 
 
 _ORDER = {
@@ -105,10 +122,6 @@ _ORDER = {
     "scopeMappings": "client",
     "users": "username",
 }
-
-
-def _path(graph: Graph) -> str:
-    return f"keycloak/{graph.platform.spec.identity.realm}-realm.json"
 
 
 def _people(graph: Graph, tenants: Sequence[TenantNode]) -> Sequence[PersonNode]:
@@ -127,15 +140,18 @@ def _top_group(tenant: str, display_name: str, groups: Sequence[GroupNode], gate
     top: dict[str, Any] = {
         "name": tenant,
         "description": display_name,
-        "attributes": {TENANT_CLAIM: [tenant]},
+        "attributes": {TENANT_CLAIM: [tenant], MARK: [tenant]},
         "subGroups": [
-            {"name": g.name, "realmRoles": sorted(g.roles)}
-            | ({} if g.members is None else {"attributes": {_MEMBERS: ["declared"]}})
+            {
+                "name": g.name,
+                "realmRoles": sorted(g.roles),
+                "attributes": {MARK: [tenant]} | ({} if g.members is None else {MEMBERS: ["declared"]}),
+            }
             for g in sorted(groups, key=lambda g: g.name)
         ],
     }
     if gated:
-        top["clientRoles"] = {_GATE: [tenant]}
+        top["clientRoles"] = {GATE: [tenant]}
     return top
 
 
@@ -151,7 +167,7 @@ def _person(person: PersonNode) -> dict[str, Any]:
         # Whoever hands out the first password knows it: it opens nothing but the page that replaces it.
         "requiredActions": ["UPDATE_PASSWORD"],
         # Their own account only: without it nobody can change their password (`kc_action=UPDATE_PASSWORD`).
-        "clientRoles": {"account": ["manage-account", "view-profile"]},
+        "clientRoles": {"account": ["manage-account", "view-profile"], GATE: [MARK]},
     }
 
 
@@ -167,6 +183,7 @@ def _service_account(tenant: TenantNode, consumer: ConsumerNode) -> dict[str, An
 
 def _client(
     client_id: str,
+    owner: str,
     name: str,
     scopes: Iterable[str],
     *,
@@ -195,7 +212,7 @@ def _client(
         "consentRequired": consent,
         "redirectUris": uris,
         "webOrigins": sorted({_origin(u) for u in uris}) if public else [],
-        "attributes": dict(attributes),
+        "attributes": {MARK: owner, **attributes},
         "defaultClientScopes": sorted(scopes),
         "optionalClientScopes": [],
     }
@@ -209,6 +226,7 @@ def _origin(uri: str) -> str:
 def _mcp_client(client_id: str, client: McpClient) -> dict[str, Any]:
     return _client(
         client_id,
+        PLATFORM_TENANT,
         client.display_name,
         ["basic", "email", "profile", MCP_SCOPE, _TENANT_SCOPE],
         public=True,
@@ -231,6 +249,7 @@ def _consumer(tenant: TenantNode, consumer: ConsumerNode) -> dict[str, Any]:
         attributes[_ACTORS] = json.dumps(actors, ensure_ascii=False)
     client = _client(
         consumer.client_id,
+        tenant.name,
         spec.display_name,
         ["basic", MCP_SCOPE, f"{_TENANT_SCOPE}-{tenant.name}", *(("email", "profile") if code else ())],
         public=spec.client == "public",
@@ -251,10 +270,39 @@ def _consumer_roles(consumer: ConsumerNode, tenant_roles: Sequence[str]) -> dict
 
 
 def _gate() -> dict[str, Any]:
-    return _client(_GATE, "Gateway", [], public=False, attributes={}) | {"bearerOnly": True}
+    return _client(GATE, PLATFORM_TENANT, "Gateway", [], public=False, attributes={}) | {"bearerOnly": True}
 
 
-def _scope(name: str, description: str, consent: str, mappers: Sequence[dict[str, Any]], token: bool) -> dict[str, Any]:
+def _built_in(client_id: str, realm: str) -> dict[str, Any]:
+    """Keycloak's own client for people's accounts, as Keycloak makes it, but with client scopes."""
+    client = {
+        "clientId": client_id,
+        "baseUrl": f"/realms/{realm}/account/",
+        "publicClient": True,
+        "standardFlowEnabled": True,
+        "implicitFlowEnabled": False,
+        "directAccessGrantsEnabled": False,
+        "serviceAccountsEnabled": False,
+        "fullScopeAllowed": False,
+        "redirectUris": [f"/realms/{realm}/account/*"],
+        "defaultClientScopes": list(_DEFAULT_SCOPES),
+        "optionalClientScopes": [],
+    }
+    if client_id == "account-console":
+        client["attributes"] = {"pkce.code.challenge.method": "S256"}
+        kind = "oidc-audience-resolve-mapper"
+        client["protocolMappers"] = [_mapper("audience resolve", kind, "access")]
+    return client
+
+
+def _scope(
+    name: str,
+    description: str,
+    consent: str,
+    mappers: Sequence[dict[str, Any]],
+    token: bool,
+    owner: str = PLATFORM_TENANT,
+) -> dict[str, Any]:
     scope: dict[str, Any] = {
         "name": name,
         "description": description,
@@ -262,6 +310,7 @@ def _scope(name: str, description: str, consent: str, mappers: Sequence[dict[str
         "attributes": {
             "display.on.consent.screen": "true" if consent else "false",
             "include.in.token.scope": "true" if token else "false",
+            MARK: owner,
         },
     }
     if consent:
@@ -292,7 +341,7 @@ def _mcp_scope(audience: str) -> dict[str, Any]:
     return _scope(MCP_SCOPE, "Tokens for the MCP gateway.", "Call the tools that your roles allow", [mapper], True)
 
 
-def _tenant_scope(name: str) -> dict[str, Any]:
+def _tenant_scope(name: str, owner: str) -> dict[str, Any]:
     tenant = _attribute(TENANT_CLAIM, TENANT_CLAIM, "access id")
     # All values, so that a person in the groups of two tenants is seen to be, and refused.
     tenant["config"] |= {"aggregate.attrs": "true", "multivalued": "true"}
@@ -304,7 +353,8 @@ def _tenant_scope(name: str) -> dict[str, Any]:
         jsonType__label="String",
         multivalued="true",
     )
-    return _scope(name, "The tenant, and the roles held there.", "Your tenant and your roles", [tenant, roles], False)
+    text, consent = "The tenant, and the roles held there.", "Your tenant and your roles"
+    return _scope(name, text, consent, [tenant, roles], False, owner)
 
 
 def _built_in_scopes() -> Sequence[dict[str, Any]]:

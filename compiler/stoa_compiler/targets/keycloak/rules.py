@@ -91,6 +91,20 @@ NAME_REFUSED = Rule(
     why="It imports the name and then stops the person on the first sign-in, until they have changed it.",
     help='Write the name without control characters and any of `< > & " $ % ! # ? § ; * ~ / \\ | ^ = [ ] { } ( )`.',
 )
+UNMARKED = Rule(
+    code="STOA655",
+    title="an entry of the realm does not say who declared it",
+    why="`stoa reconcile` changes only what is marked as ours: what is not marked could never be taken back.",
+    help="This is a mistake of the compiler: please report it with the source that shows it.",
+)
+TOO_MANY_REALMS = Rule(
+    code="STOA656",
+    title="Keycloak is slow with so many realms",
+    why="Each realm costs the server memory and time: with hundreds it takes minutes to start, and an import of one "
+    "realm more than a minute.",
+    help="Write `strategy: single-realm`, which keeps tenants apart by groups.",
+    severity="warning",
+)
 
 RULES = (
     UNREADABLE,
@@ -107,4 +121,6 @@ RULES = (
     UNDECLARED,
     PLATFORM_ROLE,
     NAME_REFUSED,
+    UNMARKED,
+    TOO_MANY_REALMS,
 )

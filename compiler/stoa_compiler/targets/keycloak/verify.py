@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from stoa_compiler.diagnostics import Note, Report, Rule, listed
 from stoa_compiler.graph import Graph, Origin, PersonNode, TenantNode
 from stoa_compiler.source import Loc
-from stoa_compiler.target import Artifacts
+from stoa_compiler.target import Artifact, Artifacts
+from stoa_compiler.targets.keycloak.marks import GATE, MARK
 from stoa_compiler.targets.keycloak.realm import Realm, Token
 from stoa_compiler.targets.keycloak.rules import (
     COLLISION,
@@ -25,36 +26,59 @@ from stoa_compiler.targets.keycloak.rules import (
     ROLE_MISSING,
     SECRET,
     TOO_LONG,
+    TOO_MANY_REALMS,
     UNDECLARED,
+    UNMARKED,
     UNREADABLE,
     WEAKENED,
     WRONG_CLIENT,
     WRONG_ISSUER,
     WRONG_TOKEN,
 )
+from stoa_compiler.targets.keycloak.strategy import RealmPart, parts
 from stoa_schemas.bundle import MCP_SCOPE, ROLES_CLAIM, TENANT_CLAIM
 from stoa_schemas.names import PLATFORM_TENANT
 
 
 def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report) -> None:
-    """Reads the realm back as Keycloak does, and compares the tokens that it would issue with the graph."""
+    """Reads each realm back as Keycloak does, and compares the tokens that it would issue with the graph."""
     where = _at(graph.origin, "spec", "identity")
-    name = f"keycloak/{graph.platform.spec.identity.realm}-realm.json"
-    found = artifacts.get(name)
+    identity = graph.platform.spec.identity
+    held = parts(graph, environment)
+    if identity.strategy == "realm-per-tenant":
+        tenants = {t.name for t in graph.tenants_in(environment)}
+        if sorted(t.name for p in held for t in p.graph.tenants) != sorted(tenants):
+            _unreadable(where, "not every tenant has one realm", report)
+        if len(tenants) >= MANY_REALMS:
+            at, said = (
+                graph.origin.document.span((*where.loc, "strategy")),
+                f"{len(tenants)} tenants are as many realms",
+            )
+            report.add(TOO_MANY_REALMS, at, said)
+    for part in held:
+        _verify(part, environment, artifacts.get(part.path), report)
+
+
+MANY_REALMS = 300
+"""Realms from which on a server is slow to start, to import and to administer."""
+
+
+def _verify(part: RealmPart, environment: str, found: Artifact | None, report: Report) -> None:
+    where = _at(part.graph.origin, "spec", "identity")
     try:
         data = json.loads(found.content) if found else None
     except ValueError as error:
-        _unreadable(where, f"`{name}` is not JSON: {error}", report)
+        _unreadable(where, f"`{part.path}` is not JSON: {error}", report)
         return
     if not isinstance(data, dict):
-        _unreadable(where, f"`{name}` is not there, or not an object", report)
+        _unreadable(where, f"`{part.path}` is not there, or not an object", report)
         return
-    proof = _Proof(graph, environment, Realm(data), report)
+    proof = _Proof(part.graph, environment, Realm(data), report, part.platform)
     try:
         for check in _CHECKS:
             check(proof)
     except (AttributeError, KeyError, TypeError) as error:
-        _unreadable(where, f"`{name}` is not shaped like a realm: {error!r}", report)
+        _unreadable(where, f"`{part.path}` is not shaped like a realm: {error!r}", report)
 
 
 def _unreadable(where: Origin, message: str, report: Report) -> None:
@@ -85,6 +109,8 @@ class _Proof:
     environment: str
     realm: Realm
     report: Report
+    platform_people: bool = True
+    """Whether the platform's own people are in the realm."""
 
     @cached_property
     def tenants(self) -> Mapping[str, TenantNode]:
@@ -203,7 +229,8 @@ def _check_texts(proof: _Proof) -> None:
             proof.add(SECRET, proof.platform("spec", "identity"), f"`{kind}` is a secret's place")
     realm = spec.identity.realm
     issuer = proof.graph.environment(proof.environment)
-    if not issuer.development and not issuer.issuer.endswith(f"/realms/{realm}"):
+    exempt = issuer.development and spec.identity.strategy == "single-realm"
+    if not exempt and not issuer.issuer.endswith(f"/realms/{realm}"):
         loc = ("spec", "environments", proof.environment, "issuer")
         proof.add(WRONG_ISSUER, proof.platform(*loc), f"`{issuer.issuer}` is not the realm `{realm}`")
 
@@ -246,6 +273,7 @@ _KEYS: Mapping[str, frozenset[str]] = {
     "realm": frozenset(_SETTINGS)
     | {"realm", "displayName", "attributes", "passwordPolicy", "roles", "groups", "users", "clients", "clientScopes"}
     | {"defaultDefaultClientScopes", "defaultOptionalClientScopes", "scopeMappings", "clientScopeMappings"},
+    # Keycloak's own clients among them are looked at by `_check_account`.
     "clients": frozenset({"clientId", "name", "description", "publicClient", "bearerOnly", "redirectUris"})
     | {"standardFlowEnabled", "implicitFlowEnabled", "directAccessGrantsEnabled", "serviceAccountsEnabled"}
     | {"fullScopeAllowed", "consentRequired", "webOrigins", "attributes"}
@@ -283,6 +311,8 @@ def _check_settings(proof: _Proof) -> None:
     for kind in ("clients", "users", "groups", "clientScopes"):
         entries = [line[-1] for line in proof.realm.lines.values()] if kind == "groups" else data.get(kind, [])
         for entry in entries:
+            if kind == "clients" and entry.get("clientId") in _ACCOUNT:
+                continue
             if stray := sorted(set(entry) - _KEYS[kind]):
                 who = entry.get("clientId") or entry.get("username") or entry.get("name")
                 proof.add(UNDECLARED, proof.origin_of(kind, entry), f"`{who}` in `{kind}` sets {listed(stray)}")
@@ -300,7 +330,7 @@ def _check_roles(proof: _Proof) -> None:
         where = proof.platform("spec", "roles", role["name"])
         if role["name"] not in spec.roles:
             proof.add(UNDECLARED, where, f"the realm has the role `{role['name']}`")
-        if stray := sorted(set(role) - {"name", "description"}):
+        if stray := sorted(set(role) - {"name", "description", "attributes"}):
             proof.add(UNDECLARED, where, f"the role `{role['name']}` sets {listed(stray)}")
         if role["name"] == f"default-roles-{spec.identity.realm}":
             proof.add(COLLISION, where, f"Keycloak gives its own role `{role['name']}` to everybody")
@@ -355,7 +385,7 @@ def _check_people(proof: _Proof) -> None:
         where = proof.origin_of("users", realm.users[name])
         proof.add(UNDECLARED, where, f"the realm has the account `{name}`")
     for name, user in realm.users.items():
-        own = {"account": {"manage-account", "view-profile"}} if name in proof.people else {}
+        own = {"account": {"manage-account", "view-profile"}, GATE: {MARK}} if name in proof.people else {}
         given = {client: set(roles) for client, roles in user.get("clientRoles", {}).items()}
         if any(roles - own.get(client, set()) for client, roles in given.items()):
             proof.add(UNDECLARED, proof.origin_of("users", user), f"`{name}` holds roles of {listed(sorted(given))}")
@@ -364,7 +394,7 @@ def _check_people(proof: _Proof) -> None:
             proof.add(UNDECLARED, proof.origin_of("users", user), f"`{name}` is the account of `{linked}`")
     expected: dict[str, frozenset[str]] = {}
     for tenant, groups in (
-        (PLATFORM_TENANT, proof.graph.groups),
+        *([(PLATFORM_TENANT, proof.graph.groups)] if proof.platform_people else []),
         *((t.name, t.groups) for t in proof.tenants.values()),
     ):
         expected |= {f"/{tenant}": frozenset()} | {f"/{tenant}/{g.name}": frozenset(g.roles) for g in groups}
@@ -380,7 +410,7 @@ def _check_people(proof: _Proof) -> None:
 _BUILT_IN_CLIENTS = frozenset(
     {"account", "account-console", "admin-cli", "broker", "realm-management", "security-admin-console"}
 )
-_CLIENT_ATTRIBUTES = frozenset({"pkce.code.challenge.method", "use.refresh.tokens", "stoa.actors"})
+_CLIENT_ATTRIBUTES = frozenset({"pkce.code.challenge.method", "use.refresh.tokens", "stoa.actors", MARK})
 _MAPPERS = frozenset(
     {
         "oidc-audience-mapper",
@@ -399,6 +429,10 @@ def _check_clients(proof: _Proof) -> None:
     seen: set[str] = set()
     for client in proof.realm.data.get("clients", []):
         client_id = client["clientId"]
+        if client_id in _ACCOUNT and client_id not in seen:
+            seen.add(client_id)
+            _check_account(proof, client)
+            continue
         if client_id in seen or client_id in _BUILT_IN_CLIENTS:
             owner = "another client" if client_id in seen else "Keycloak"
             proof.add(COLLISION, proof.origin_of("clients", client), f"`{client_id}` is a client of {owner}")
@@ -411,6 +445,47 @@ def _check_clients(proof: _Proof) -> None:
             proof.add(WRONG_CLIENT, _at(declared.origin), f"the realm lacks the client `{client_id}`")
         else:
             _check_client(proof, client_id, declared)
+
+
+_ACCOUNT = ("account", "account-console")
+_ACCOUNT_KEYS = frozenset({"clientId", "baseUrl", "redirectUris", "attributes", "protocolMappers", "publicClient"}) | {
+    "standardFlowEnabled",
+    "implicitFlowEnabled",
+    "directAccessGrantsEnabled",
+    "serviceAccountsEnabled",
+    "fullScopeAllowed",
+    "defaultClientScopes",
+    "optionalClientScopes",
+}
+
+
+def _check_account(proof: _Proof, client: dict[str, Any]) -> None:
+    """Keycloak's own clients for accounts stay within the server, and carry nothing of ours."""
+    client_id, where = client["clientId"], proof.platform("spec", "identity")
+    home = f"/realms/{proof.realm.data.get('realm')}/account/"
+    wrong = [
+        key
+        for key, value in {
+            "baseUrl": home,
+            "redirectUris": [f"{home}*"],
+            "fullScopeAllowed": False,
+            "implicitFlowEnabled": False,
+            "directAccessGrantsEnabled": False,
+            "serviceAccountsEnabled": False,
+            "optionalClientScopes": [],
+        }.items()
+        if client.get(key) != value
+    ]
+    wrong += sorted(set(client) - _ACCOUNT_KEYS)
+    if not set(client.get("attributes", {}).items()) <= {("pkce.code.challenge.method", "S256")}:
+        wrong.append("attributes")
+    if {m.get("protocolMapper") for m in client.get("protocolMappers", [])} - {"oidc-audience-resolve-mapper"}:
+        wrong.append("protocolMappers")
+    own = {"acr", "basic", "email", "profile", "roles", "web-origins"}
+    if not set(client.get("defaultClientScopes", [])) <= own:
+        wrong.append("defaultClientScopes")
+    if wrong:
+        proof.add(UNDECLARED, where, f"Keycloak's own `{client_id}` differs in {listed(wrong)}")
 
 
 def _check_client(proof: _Proof, client_id: str, declared: _Declared) -> None:
@@ -580,6 +655,36 @@ def _disagreement(token: Token, tenants: set[str], roles: set[str], audience: fr
     return None if MCP_SCOPE in token.scopes else f"lacks the scope `{MCP_SCOPE}`"
 
 
+def _check_marks(proof: _Proof) -> None:
+    """Everything says who declared it, or `stoa reconcile` would never take it back."""
+    data, platform = proof.realm.data, PLATFORM_TENANT
+    where = proof.platform("spec", "identity")
+    for client_id, client in proof.realm.clients.items():
+        if client_id in _ACCOUNT:
+            continue
+        declared = proof.clients.get(client_id)
+        owner = declared.owner.name if declared and declared.owner else platform
+        if client.get("attributes", {}).get(MARK) != owner:
+            proof.add(UNMARKED, proof.origin_of("clients", client), f"`{client_id}` is not marked as `{owner}`'s")
+    for path, line in proof.realm.lines.items():
+        if line[-1].get("attributes", {}).get(MARK) != [line[0]["name"]]:
+            origin = proof.origin_of("groups", line[0])
+            proof.add(UNMARKED, origin, f"the group `{path}` is not marked as `{line[0]['name']}`'s")
+    for role in data.get("roles", {}).get("realm", []):
+        if role.get("attributes") != {MARK: [platform]}:
+            proof.add(UNMARKED, where, f"the role `{role['name']}` is not marked, or has attributes besides")
+    for name, scope in proof.realm.scopes.items():
+        owners = {role for client, role in proof.realm.gates(name) if client == GATE} or {platform}
+        if scope.get("attributes", {}).get(MARK) not in owners:
+            said = f"the client scope `{name}` is not marked as {listed(sorted(owners))}'s"
+            proof.add(UNMARKED, where, said)
+    if MARK not in {r["name"] for r in data.get("roles", {}).get("client", {}).get(GATE, [])}:
+        proof.add(UNMARKED, where, f"`{GATE}` lacks the role `{MARK}`, by which people are marked")
+    for name in sorted(set(proof.realm.users) & set(proof.people)):
+        if (GATE, MARK) not in proof.realm.accounts[name].client_roles:
+            proof.add(UNMARKED, _at(proof.people[name].origin), f"`{name}` is not marked")
+
+
 _CHECKS = (
     _check_texts,
     _check_settings,
@@ -588,4 +693,5 @@ _CHECKS = (
     _check_clients,
     _check_mappers,
     _check_tokens,
+    _check_marks,
 )
