@@ -1,0 +1,74 @@
+"""`stoa publish`: a bundle committed to a branch that Argo CD reads."""
+
+from pathlib import Path
+
+import click
+
+from stoa_compiler.cli.session import FINDINGS, OUTSIDE, WRONG_USE, fail
+
+
+@click.command("publish")
+@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--repo", required=True, help="URL or path of the Git repository.")
+@click.option("--branch", required=True, help="The branch; it is made where it is not there.")
+@click.option("--path", help="The bundle's folder on the branch; called like the environment where left out.")
+@click.option(
+    "--source-commit",
+    metavar="SHA",
+    help="The commit that the bundle was compiled from: its author and time become the commit's.",
+)
+@click.option(
+    "--source",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=".",
+    show_default=True,
+    help="A folder of the repository that has the source's commit.",
+)
+@click.option("--older", is_flag=True, help="Publish it though the branch has the bundle of a later source commit.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def command(
+    bundle: Path,
+    repo: str,
+    branch: str,
+    path: str | None,
+    source_commit: str | None,
+    source: Path,
+    older: bool,
+    form: str,
+) -> None:
+    """Commit BUNDLE to a branch of a Git repository, only when it changed, and never by force.
+
+    The folder on the branch is then exactly the bundle. Git itself logs in, as it is set up to.
+    """
+    try:
+        from stoa_compiler import publish as publishing
+    except ImportError as missing:
+        fail(
+            f"`{missing.name or 'git'}` is not there; `pip install 'stoa-platform[publish]'` and Git bring it", OUTSIDE
+        )
+    from stoa_schemas import bundle as bundles
+
+    try:
+        listing = bundles.Bundle.model_validate_json((bundle / bundles.BUNDLE_FILE).read_bytes())
+    except (OSError, ValueError):
+        fail(f"`{bundle}` is no bundle", FINDINGS)
+    try:
+        place = publishing.Place(repo, branch, path or listing.environment)
+        commit = publishing.source_commit(source, source_commit) if source_commit else None
+    except publishing.NotPublished as refusal:
+        fail(str(refusal), WRONG_USE)
+    try:
+        done = publishing.publish(bundle, place, commit, older)
+    except publishing.Unsound as refusal:
+        fail(str(refusal), FINDINGS)
+    except publishing.NotPublished as refusal:
+        fail(str(refusal), OUTSIDE)
+    if form == "json":
+        import orjson
+
+        facts = {"commit": done.commit, "pushed": done.pushed, "summary": done.summary, "attempts": done.attempts}
+        click.echo(orjson.dumps({**facts, "branch": place.branch, "path": place.path, "digest": listing.digest}))
+    elif done.pushed:
+        click.echo(f"{place.branch}:{place.path}: {done.summary}; commit {done.commit}")
+    else:
+        click.echo(f"{place.branch}:{place.path}: nothing changed; commit {done.commit} has this bundle")
