@@ -121,11 +121,7 @@ class Gate:
                 serving.in_flight += 1
             return
         asked = prepared.recognised(given.values, given.doubled, message, self._envelopes)
-        if asked is not None and asked.tool is not None and not asked.legacy:
-            tool = caller.access.view(caller.principal).tools.get(asked.tool)
-            if tool is not None and prepared.is_mirrored(tool):
-                asked = None  # The SDK compares the arguments with the headers that mirror them.
-        if asked is None or _may_be_asked_back(caller, asked):
+        if asked is None or _is_for_sdk(caller, asked):
             scope[CALLER] = caller
             scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
             await serving.protocol(scope, _replayed(body, receive), _kept_private(send))
@@ -255,10 +251,14 @@ class Gate:
         return stop.response
 
 
-def _may_be_asked_back(caller: Caller, asked: prepared.Asked) -> bool:
-    """Whether the answer may be a question to the client, which the SDK writes."""
-    tool = caller.access.view(caller.principal).tools.get(asked.tool) if asked.tool is not None else None
-    return isinstance(tool, PreparedTool) and tool.declared.approval
+def _is_for_sdk(caller: Caller, asked: prepared.Asked) -> bool:
+    """Whether the SDK answers: it compares arguments with headers that mirror them, and writes questions to clients."""
+    if asked.tool is None or asked.legacy:
+        return False
+    tool = caller.access.view(caller.principal).tools.get(asked.tool)
+    return tool is not None and (
+        prepared.is_mirrored(tool) or (isinstance(tool, PreparedTool) and tool.declared.approval)
+    )
 
 
 def _check_origin(serving: Serving, given: Head) -> None:
