@@ -52,8 +52,9 @@ def application(settings: Settings, telemetry: Telemetry | None = None) -> "Runt
     credentials = _credentials(settings, snapshot)
     _check(settings, snapshot)
     try:
+        open_store(settings.store_url, lambda: "refuse")  # What is wrong with it is said in words here.
         audit = _audit(settings, snapshot)
-        approvals = Approvals.open(settings.state_folder, settings.store_url)
+        approvals = Approvals.open(settings.state_folder, settings.store_url, settings.approvals_key)
         return Runtime(settings, snapshot, load, credentials, audit, approvals, telemetry)
     except (AuditUnavailable, ApprovalsUnavailable, StoreUnusable) as error:
         raise BundleError(str(error)) from None

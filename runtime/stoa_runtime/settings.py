@@ -61,6 +61,9 @@ class Settings:
     """The Valkey or Redis that processes share limits and approvals in (`redis://`, `rediss://`, `unix://`).
 
     Absent: limits are counted in this process, and approvals are kept in the state folder."""
+    approvals_key: Path | None = None
+    """The file of the key that seals the states of approvals, the same for all machines; absent: one is made in the
+    state folder."""
     keys: tuple[Path, ...] = ()
     """Public keys, one of which must have signed the bundle; without any, no signature is asked for."""
     allow_rollback: bool = False

@@ -165,7 +165,8 @@ class StoreValues(Closed):
     """The Valkey or Redis that all pods share."""
 
     secret_name: DnsName
-    """A Secret in the release's namespace; its key `url` holds the store's URL."""
+    """A Secret in the release's namespace. Its key `url` holds the store's URL, `approvals.key` 64 hexadecimal digits,
+    which seal what clients carry from one pod to another."""
 
 
 class MetricsValues(Closed):

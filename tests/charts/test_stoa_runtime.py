@@ -400,7 +400,7 @@ def test_selectors_agree_and_names_fit(helm: HelmLibrary, small: Graph) -> None:
 def test_the_command_line_says_what_the_operator_adds(helm: HelmLibrary, tmp_path: Path) -> None:
     (container,) = pod(helm.render(as_values(minimal(**OPERATORS))))["containers"]
     name, *arguments = container["args"]
-    for path in ("/bundle", "/keys/release.pem", "/store/url"):
+    for path in ("/bundle", "/keys/release.pem", "/store/url", "/store/approvals.key"):
         place = tmp_path / path.strip("/")
         place.parent.mkdir(exist_ok=True)
         place.mkdir() if path == "/bundle" else place.touch()
@@ -411,6 +411,7 @@ def test_the_command_line_says_what_the_operator_adds(helm: HelmLibrary, tmp_pat
     assert parsed["key"] == (tmp_path / "keys" / "release.pem",)
     assert parsed["allow_rollback"] is True
     assert parsed["store_file"] == tmp_path / "store" / "url"
+    assert parsed["approvals_key"] == tmp_path / "store" / "approvals.key"
     assert parsed["workers"] == 3
     assert parsed["metrics"] == ("0.0.0.0", 9100)
     assert (parsed["traces"], parsed["traces_ratio"]) == ("http://collector.monitoring:4318", 0.5)

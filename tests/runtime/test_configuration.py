@@ -1,5 +1,6 @@
 """Every setting by option, variable or file, in that order; what does not go together is refused in words."""
 
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from stoa_compiler.cli import serve
-from stoa_runtime import server
+from stoa_runtime import bundles, server
 from stoa_runtime.audit import KafkaTopic
 from stoa_runtime.settings import Settings
 from stoa_runtime.vault import AppRole, Kubernetes, TokenFile
 from tests.docs import serve_options
+from tests.runtime import world
 
 PASSWORD = "hunter2-x9"
 
@@ -62,6 +64,7 @@ VALUES: dict[str, tuple[Any, str, Callable[[Settings], Any], Any]] = {
     "state": ("kept", "kept", lambda s: (s.state, s.audit), (Path("kept"), Path("kept/audit.jsonl"))),
     "store": ("redis://store", "redis://store", lambda s: s.store_url, "redis://store"),
     "store-file": ("url", "url", lambda s: s.store_url, f"redis://:{PASSWORD}@store:6379/0"),
+    "approvals-key": ("seal.key", "seal.key", lambda s: s.approvals_key, Path("seal.key")),
     "key": (["one.pem", "two.pem"], "one.pem:two.pem", lambda s: s.keys, (Path("one.pem"), Path("two.pem"))),
     "allow-rollback": (True, "true", lambda s: s.allow_rollback, True),
     "reload": (2.5, "2.5", lambda s: s.reload_seconds, 2.5),
@@ -273,6 +276,39 @@ def test_a_store_with_a_password_comes_from_a_variable_or_the_file_and_help_does
     shown, _ = run("--config", "stoa.toml", "--help", STORE=url)
     assert "STOA_SERVE_STORE" in shown.output
     assert PASSWORD not in shown.output
+
+
+@pytest.mark.parametrize("url", [f"http://:{PASSWORD}@a", f"redis://:{PASSWORD}@a:port", PASSWORD])
+def test_a_store_that_is_none_ends_the_start_and_is_not_repeated(
+    tmp_path: Path, issuer: world.Issuer, backend: world.Recorder, url: str
+) -> None:
+    with pytest.raises(bundles.BundleError, match="URL of the store") as refused:
+        server.application(served(tmp_path, issuer, backend, store_url=url))
+    assert PASSWORD not in str(refused.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files have no modes")
+def test_a_key_of_approvals_may_be_read_by_its_group_and_not_by_everybody(
+    tmp_path: Path, issuer: world.Issuer, backend: world.Recorder
+) -> None:
+    key = tmp_path / "approvals.key"
+    settings = served(tmp_path, issuer, backend, approvals_key=key)
+    with pytest.raises(bundles.BundleError, match="cannot be used as the key of approvals"):
+        server.application(settings)
+    key.write_text("ab" * 32)
+    key.chmod(0o444)
+    with pytest.raises(bundles.BundleError, match="can be read by everybody"):
+        server.application(settings)
+    key.chmod(0o440)
+    server.application(settings).audit.close()
+    assert not (tmp_path / "state" / "approvals.key").exists()
+
+
+def served(tmp_path: Path, issuer: world.Issuer, backend: world.Recorder, **more: Any) -> Settings:
+    tenants = world.catalogs(backend.url)
+    folder = world.write_bundle(tmp_path / "bundle", world.index(issuer.jwks_url, tenants), tenants)
+    return Settings(bundle=folder, audit=tmp_path / "state" / "audit.jsonl", secrets_folder=tmp_path, secrets="file",
+                    **more)  # fmt: skip
 
 
 def test_the_page_lists_the_options_as_they_are() -> None:

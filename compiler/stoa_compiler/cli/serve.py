@@ -140,6 +140,11 @@ def _store(ctx: click.Context, param: click.Parameter, value: str | None) -> str
 )
 @click.option("--store", callback=_store, help="Valkey or Redis that processes share limits and approvals in: its URL.")
 @click.option("--store-file", type=_FILE, help="File that holds that URL.")
+@click.option(
+    "--approvals-key",
+    type=_FILE,
+    help="File of the key that seals approvals, the same on all machines; else one is made in the state.",
+)
 @click.option("--key", multiple=True, type=_FILE, help="Public key; one of those named must have signed.")
 @click.option("--allow-rollback", is_flag=True, help="Take a signed bundle that is older than one that was served.")
 @click.option(
@@ -253,6 +258,7 @@ def command(**given: Any) -> None:
             auditing=settings.AuditSettings(given["audit_rotate"], given["audit_key"], _kafka(given, audit)),
             state=given["state"],
             store_url=_store_url(given),
+            approvals_key=given["approvals_key"],
             keys=given["key"],
             allow_rollback=given["allow_rollback"],
             reload_seconds=given["reload"],

@@ -110,12 +110,13 @@ class Approvals:
         self._now = clock or _milliseconds
 
     @classmethod
-    def open(cls, folder: Path, url: str | None = None) -> Self:
+    def open(cls, folder: Path, url: str | None = None, key: Path | None = None) -> Self:
         """Approvals kept in `folder` for all processes of this machine, or in the Valkey or Redis at `url` for several.
 
-        The key is in `folder` either way. Call it after any fork; `ValueError` where `url` is not well formed.
+        The key is in the file `key`, else in `folder`. Call it after any fork; `ValueError` where `url` is not well
+        formed.
         """
-        sealer = Sealer(keys(folder / "approvals.key"))
+        sealer = Sealer(keys(folder / "approvals.key") if key is None else keys(key, ours=False))
         if url is None:
             return cls(SqliteStore(folder / "approvals.sqlite"), sealer)
         from stoa_runtime.approvals.valkey import ValkeyStore  # The extra `redis`.

@@ -75,17 +75,19 @@ def _call(binding: Binding) -> str:
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
 
-def keys(path: Path) -> list[bytes]:
+def keys(path: Path, *, ours: bool = True) -> list[bytes]:
     """The keys of the file, one of hexadecimal digits in each line; a file that is not there is made, with one.
 
     Of several processes that start at once, one makes it and all read the same: a whole file is linked into
     place, or none. `ApprovalsUnavailable` where it cannot be read or made, or others than its owner may read it.
+    One that is not `ours` is the operator's: it is not made, and its group may read it, as that of a mounted Secret.
     """
     try:
-        if not path.exists():
+        if ours and not path.exists():
             _make(path)
-        if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise ApprovalsUnavailable(f"{path} can be read by others than its owner; it must have mode 0600")
+        if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & (0o077 if ours else 0o007):
+            wanted = "by others than its owner; it must have mode 0600" if ours else "by everybody"
+            raise ApprovalsUnavailable(f"{path} can be read {wanted}")
         found = [bytes.fromhex(line) for line in path.read_text().split()]
     except OSError as error:
         raise ApprovalsUnavailable(f"{path} cannot be used as the key of approvals: {error.strerror}") from error
