@@ -58,8 +58,8 @@ class Connection(HttpToolsProtocol):
         """Bytes of one request or several."""
         self._quiet += len(data)
         super().data_received(data)
-        if self._whole:
-            self._stop_waiting()
+        if self._whole and self.cycle is not None and not self.cycle.response_complete:
+            self._stop_waiting()  # All of it is there, and is being answered.
         elif self._quiet > HEAD_LIMIT:
             self._end(431)
         elif self._deadline is None:
