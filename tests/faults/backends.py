@@ -14,7 +14,7 @@ from tests.runtime.backend_faults import FAULTS
 
 _CAP = 100_000
 _GROWTH = 60_000
-"""Kilobytes that a process may grow by under 16 callers of a bad backend: each may hold its answer's cap and buffers."""
+"""Kilobytes that a process may grow by under a bad backend: each call may hold its cap and buffers."""
 _FAULTY = "ioi_inventory_list_items"
 
 

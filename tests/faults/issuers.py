@@ -9,7 +9,7 @@ import aiohttp
 
 from tests.faults.judge import judge
 from tests.faults.load import Load, Seen, call
-from tests.faults.rows import Row, Size, Story, milliseconds
+from tests.faults.rows import Row, Size, Story, times
 from tests.faults.stage import Process, Stage, staged
 
 SHORT = {
@@ -82,9 +82,7 @@ def gone(hangs: bool) -> Story:
             row = Row(
                 "",
                 verdict,
-                [
-                    f"half of the calls meanwhile took {milliseconds(meanwhile):.0f} ms, the longest {milliseconds(meanwhile, 1):.0f} ms"
-                ],
+                [f"calls while it was away: {times(meanwhile)}"],
             )
             row.expect(
                 _all(meanwhile, "answered"), "a call with a verified token was not answered while the issuer was away"

@@ -1,14 +1,16 @@
 """The process itself is killed, or asked to end."""
 
+import os
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
+from tests.engines.valkey import serving
 from tests.faults.judge import judge
 from tests.faults.load import Load
 from tests.faults.rows import Row, Size, Story
-from tests.faults.stage import staged
+from tests.faults.stage import staged, until
 
 
 def killed(**rules: Any) -> Story:
@@ -38,6 +40,33 @@ def killed(**rules: Any) -> Story:
             return row
 
     return story
+
+
+async def worker_killed(folder: Path, size: Size) -> Row:
+    """One of two workers is killed under load; the other goes on, and it is replaced."""
+    with serving(folder) as valkey:
+        async with staged(folder) as stage:
+            stage.write(stage.bundle, stage.catalogs())
+            process = stage.serve("--workers", "2", "--store", valkey.url)
+            await process.start()
+            load, kills, between = Load([process.url], [stage.token()], size.callers), [], 0
+            async with load.running():
+                for _ in range(size.rounds):
+                    await load.more(size.calls)
+                    before = process.workers()
+                    kills.append(time.monotonic())
+                    os.kill(before[0], signal.SIGKILL)
+                    await load.answers(size.calls // 2)
+                    await until(lambda before=before: len(set(process.workers()) - {before[0]}) == 2)
+                    between += sum(s.began > kills[-1] and s.outcome == "answered" for s in load.seen)
+                    await load.more(size.calls)
+            await stage.stop()
+            log = stage.log()
+            verdict = judge(load.seen, log, stage.backend.got, killed=kills, flight=size.callers)
+            notes = [f"{verdict.unrecorded} in flight at {len(kills)} kills called the backend without a line"]
+            row = Row("", verdict, [*notes, f"{len(list(stage.state.glob('audit*.jsonl')))} logs"])
+            row.expect(between > 0, "nothing was answered until the worker was replaced")
+            return row
 
 
 async def terminated(folder: Path, size: Size) -> Row:

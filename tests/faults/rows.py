@@ -53,3 +53,8 @@ def milliseconds(seen: Sequence[Seen], share: float = 0.5) -> float:
     """The time that this share of the calls did not exceed."""
     took = sorted(s.took for s in seen)
     return 1000 * took[min(int(len(took) * share), len(took) - 1)] if took else 0.0
+
+
+def times(seen: Sequence[Seen]) -> str:
+    """Half of the calls, and the longest, in words."""
+    return f"half within {milliseconds(seen):.0f} ms, the longest {milliseconds(seen, 1):.0f} ms"

@@ -1,4 +1,4 @@
-"""Everything that one run needs: folders, an issuer, a backend, a bundle, and `stoa serve` as processes of their own."""
+"""Everything that one run needs: folders, an issuer, a backend, a bundle, and `stoa serve` as a process of its own."""
 
 import asyncio
 import json
@@ -91,6 +91,10 @@ class Process:
         """The status of its readiness, and what it says."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.url}/readyz") as response:
             return response.status, await response.json()
+
+    def workers(self) -> list[int]:
+        """The process ids of its workers."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def rss(self) -> int:
         """Kilobytes of memory that it holds now."""

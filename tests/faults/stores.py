@@ -10,7 +10,7 @@ from stoa_schemas import bundle
 from tests.engines.valkey import Valkey, serving
 from tests.faults.judge import judge
 from tests.faults.load import Load
-from tests.faults.rows import Row, Size, Story, milliseconds
+from tests.faults.rows import Row, Size, Story, times
 from tests.faults.stage import Stage, staged
 
 _LIMIT = 200
@@ -74,9 +74,7 @@ def gone(when_down: str, hangs: bool = False) -> Story:
                 row = Row(
                     "",
                     verdict,
-                    [
-                        f"while it was away the longest call took {milliseconds(during, 1):.0f} ms, half of them {milliseconds(during):.0f} ms"
-                    ],
+                    [f"calls while it was away: {times(during)}"],
                 )
                 _judged(row, log.decisions, during, load.seen[settled:], when_down)
                 return row

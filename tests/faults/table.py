@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults import approvals, backends, disks, issuers, processes, reloads, stores
+from tests.faults import approvals, backends, disks, issuers, memory, processes, reloads, stores
 from tests.faults.rows import Fault, Row, Size
 
 FAULTS = (
@@ -32,6 +32,8 @@ FAULTS = (
     Fault("approvals locked", approvals.harmed(approvals.locked)),
     Fault("approvals moved away", approvals.harmed(approvals.removed)),
     Fault("approvals on a full disk", approvals.harmed(approvals.full)),
+    Fault("many calls", memory.flat),
+    Fault("kill -9 of one of two workers", processes.worker_killed, engine=True),
     Fault("two processes, one Valkey", stores.shared, engine=True),
     Fault("Valkey killed, refuse", stores.gone("refuse"), engine=True),
     Fault("Valkey killed, local", stores.gone("local"), engine=True),
