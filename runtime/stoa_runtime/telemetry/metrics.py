@@ -4,12 +4,15 @@ Labels are chosen so that their values are few: rules and outcomes are the code'
 bundle's. No person, no client, no argument is one; tools are only where the operator asks for them.
 """
 
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from stoa_runtime.audit import Event
 from stoa_runtime.backends import State
@@ -19,48 +22,76 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 """Upper ends of the histograms' buckets."""
 
 
+class _Count:
+    """How often something happened, by labels; all on the event loop, so that there is nothing to lock."""
+
+    def __init__(self, name: str, text: str, *labels: str) -> None:
+        self._name, self._text, self._labels = name, text, labels
+        self.seen: dict[tuple[str, ...], int] = {}
+
+    def add(self, *labels: str) -> None:
+        """It happened once more."""
+        self.seen[labels] = self.seen.get(labels, 0) + 1
+
+    def collect(self) -> Metric:
+        """The metric."""
+        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
+        for labels, count in list(self.seen.items()):
+            family.add_metric(labels, count)
+        return family
+
+
+class _Seconds:
+    """How long something took, by one label, in buckets."""
+
+    def __init__(self, name: str, text: str, label: str) -> None:
+        self._name, self._text, self._label = name, text, label
+        self._seen: dict[str, tuple[list[int], list[float]]] = {}
+
+    def add(self, label: str, seconds: float) -> None:
+        """It took so long."""
+        seen = self._seen.get(label)
+        if seen is None:
+            seen = self._seen[label] = ([0] * (len(SECONDS) + 1), [0.0])
+        seen[0][bisect_left(SECONDS, seconds)] += 1
+        seen[1][0] += seconds
+
+    def collect(self) -> Metric:
+        """The metric."""
+        family = HistogramMetricFamily(self._name, self._text, labels=[self._label])
+        for label, (counts, total) in list(self._seen.items()):
+            up_to = list(accumulate(counts))
+            ends = [*map(floatToGoString, SECONDS), "+Inf"]
+            family.add_metric([label], list(zip(ends, up_to, strict=True)), total[0])
+        return family
+
+
 class Metrics:
-    """Counts what it is told, and looks at the process when it is asked."""
+    """Counts what it is told, and looks at the process when it is asked.
+
+    Counting is between a call and its answer, so it is done in plain dictionaries: the library's own counters cost ten
+    times as much. What is read is the library's.
+    """
 
     def __init__(self, *, worker: int | None = None, tools: bool = False) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # A second series for each counter, which nobody asked for.
         self._registry = registry = CollectorRegistry()
         self._worker = worker
-        self._requests = Counter(
-            "stoa_requests",
-            "Requests that were answered.",
-            ["endpoint", "method", "asked", "status"],
-            registry=registry,
+        self._in_flight = 0
+        self._requests = _Count(
+            "stoa_requests", "Requests that were answered.", "endpoint", "method", "asked", "status"
         )
-        self._in_flight = Gauge("stoa_requests_in_flight", "Requests, and open streams.", registry=registry)
-        self._calls = Counter("stoa_calls", "Calls of tools.", ["tenant", "decision", "rule"], registry=registry)
-        self._tools = (
-            Counter("stoa_tool_calls", "Calls by tool.", ["tool", "decision"], registry=registry) if tools else None
+        self._calls = _Count("stoa_calls", "Calls of tools.", "tenant", "decision", "rule")
+        self._tools = _Count("stoa_tool_calls", "Calls by tool.", "tool", "decision") if tools else None
+        self._seconds = _Seconds("stoa_call_seconds", "How long calls took.", "decision")
+        self._refused = _Count("stoa_requests_refused", "Requests that ended before any tool was looked for.", "rule")
+        self._limits = _Count("stoa_limits_refused", "Requests and calls beyond a limit.", "tenant", "limit")
+        self._approvals = _Count(
+            "stoa_approvals", "Calls that needed an approval, and decisions on them.", "tenant", "rule"
         )
-        self._seconds = Histogram(
-            "stoa_call_seconds", "How long calls took.", ["decision"], registry=registry, buckets=SECONDS
-        )
-        self._refused = Counter(
-            "stoa_requests_refused", "Requests that ended before any tool was looked for.", ["rule"], registry=registry
-        )
-        self._limits = Counter(
-            "stoa_limits_refused", "Requests and calls beyond a limit.", ["tenant", "limit"], registry=registry
-        )
-        self._approvals = Counter(
-            "stoa_approvals", "Calls that needed an approval, and decisions on them.", ["tenant", "rule"],
-            registry=registry,
-        )  # fmt: skip
-        self._backends = Counter("stoa_backend_calls", "Calls of backends.", ["tenant", "outcome"], registry=registry)
-        self._backend_seconds = Histogram(
-            "stoa_backend_seconds", "How long backends took, retries included.", ["outcome"], registry=registry,
-            buckets=SECONDS,
-        )  # fmt: skip
+        self._backends = _Count("stoa_backend_calls", "Calls of backends.", "tenant", "outcome")
+        self._backend_seconds = _Seconds("stoa_backend_seconds", "How long backends took, with retries.", "outcome")
+        registry.register(_Tells(self._counted))
         ProcessCollector(registry=registry)
-        # Finding a metric by its labels costs more than counting: what was found is kept.
-        self._by_request: dict[tuple[str, str, str, int], Counter] = {}
-        self._by_call: dict[tuple[str | None, str, str], Counter] = {}
-        self._by_decision: dict[str, Histogram] = {}
-        self._by_backend: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
 
     def look_at(self, process: Observed) -> None:
         """From now on the page tells of this process."""
@@ -74,47 +105,52 @@ class Metrics:
 
     def began(self, request: Request) -> None:
         """A request has come."""
-        self._in_flight.inc()
+        self._in_flight += 1
 
     def ended(self, request: Request) -> None:
         """A request is answered."""
-        self._in_flight.dec()
-        key = (request.endpoint, request.method, request.asked, request.status)
-        found = self._by_request.get(key)
-        if found is None:
-            found = self._by_request[key] = self._requests.labels(*map(str, key))
-        found.inc()
+        self._in_flight -= 1
+        self._requests.add(request.endpoint, request.method, request.asked, str(request.status))
 
     def decided(self, event: Event) -> None:
         """A decision is made: about a call where a tool is named, else about a request."""
         tenant = event.tenant or ""
         if event.limit is not None:
-            self._limits.labels(tenant, event.limit).inc()
+            self._limits.add(tenant, event.limit)
         if event.approval is not None or event.rule.startswith("approval"):
-            self._approvals.labels(tenant, event.rule).inc()
+            self._approvals.add(tenant, event.rule)
         if event.tool is None and event.asked is None:
-            self._refused.labels(event.rule).inc()
+            self._refused.add(event.rule)
             return
-        key = (event.tenant, event.decision, event.rule)
-        found = self._by_call.get(key)
-        if found is None:
-            found = self._by_call[key] = self._calls.labels(tenant, event.decision, event.rule)
-        found.inc()
-        seconds = self._by_decision.get(event.decision)
-        if seconds is None:
-            seconds = self._by_decision[event.decision] = self._seconds.labels(event.decision)
-        seconds.observe(event.duration_ms / 1000)
+        self._calls.add(tenant, event.decision, event.rule)
+        self._seconds.add(event.decision, event.duration_ms / 1000)
         if self._tools is not None and event.tool is not None:  # A name that a caller made up is none.
-            self._tools.labels(event.tool, event.decision).inc()
+            self._tools.add(event.tool, event.decision)
 
     def called(self, call: BackendCall) -> None:
         """A backend was called."""
-        key = (call.tenant, call.outcome)
-        found = self._by_backend.get(key)
-        if found is None:
-            found = self._by_backend[key] = (self._backends.labels(*key), self._backend_seconds.labels(call.outcome))
-        found[0].inc()
-        found[1].observe(call.seconds)
+        self._backends.add(call.tenant, call.outcome)
+        self._backend_seconds.add(call.outcome, call.seconds)
+
+    def _counted(self) -> Iterator[Metric]:
+        yield _gauge("stoa_requests_in_flight", "Requests, and open streams.", self._in_flight)
+        for each in (
+            self._requests, self._calls, self._tools, self._seconds, self._refused, self._limits, self._approvals,
+            self._backends, self._backend_seconds,
+        ):  # fmt: skip
+            if each is not None:
+                yield each.collect()
+
+
+class _Tells(Collector):
+    """What is counted."""
+
+    def __init__(self, counted: Callable[[], Iterator[Metric]]) -> None:
+        self._counted = counted
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics, as they are now."""
+        return self._counted()
 
 
 class _Looks(Collector):
