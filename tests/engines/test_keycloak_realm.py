@@ -2,6 +2,7 @@
 
 import json
 import time
+import urllib.request
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -163,6 +164,22 @@ def test_no_client_takes_a_password(desk: Desk, keycloak: Keycloak) -> None:
         assert (answer.status, answer.json["error"]) == (400, "unauthorized_client")
 
 
+def test_a_client_made_by_hand_keeps_to_the_realms_policies(compiled: Compiled, keycloak: Keycloak) -> None:
+    wide = {"clientId": "byhand", "publicClient": True, "redirectUris": ["https://byhand.example/cb"]}
+    wide |= {"implicitFlowEnabled": True, "directAccessGrantsEnabled": True}
+    keycloak.admin("POST", f"/{REALM}/clients", wide)
+    (made,) = keycloak.admin("GET", f"/{REALM}/clients?clientId=byhand")
+    try:
+        assert (made["implicitFlowEnabled"], made["directAccessGrantsEnabled"]) == (False, False)
+        query = {**CODE, "client_id": "byhand", "redirect_uri": "https://byhand.example/cb", "code_challenge": ""}
+        location = keycloak.authorize(REALM, {k: v for k, v in query.items() if v}).location
+        assert "error=invalid_request" in location
+        form = {"grant_type": "password", "client_id": "admin-cli", "username": "parzival", "password": PASSWORD}
+        assert keycloak.token(REALM, form).status == 400
+    finally:
+        keycloak.admin("DELETE", f"/{REALM}/clients/{made['id']}")
+
+
 def test_people_can_change_their_password(compiled: Compiled, desk: Desk, keycloak: Keycloak) -> None:
     desk.sign_in("aech", "claude", CLAUDE)
     query = {**CODE, "kc_action": "UPDATE_PASSWORD"}
@@ -172,6 +189,19 @@ def test_people_can_change_their_password(compiled: Compiled, desk: Desk, keyclo
     assert "kc_action_status=success" in location
     keycloak.sign_in(REALM, "claude", CLAUDE, "aech", replacement)
     desk.reset("aech")
+
+
+def test_people_see_their_own_account_and_the_gateway_takes_no_token_of_it(
+    compiled: Compiled, desk: Desk, keycloak: Keycloak
+) -> None:
+    home = f"{compiled.issuer}/account/"
+    token = desk.sign_in("art3mis", "account-console", home)["access_token"]
+    said = claims(token)
+    assert said["aud"] == "account"
+    assert "tenant" not in said
+    request = urllib.request.Request(home, headers={"Authorization": f"Bearer {token}", "Accept": "application/json"})
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+        assert json.load(answer)["username"] == "art3mis"
 
 
 def test_a_refresh_token_is_good_once(desk: Desk, keycloak: Keycloak) -> None:
@@ -216,7 +246,9 @@ def test_everything_in_the_file_is_in_the_server(compiled: Compiled, keycloak: K
     for client in realm["clients"]:
         now = clients[client["clientId"]]
         for key, value in client.items():
-            if isinstance(value, list):
+            if key == "protocolMappers":
+                assert [m["name"] for m in now[key]] == [m["name"] for m in value]
+            elif isinstance(value, list):
                 assert sorted(now[key]) == value, (client["clientId"], key)
             elif isinstance(value, dict):
                 assert {k: now[key][k] for k in value} == value, (client["clientId"], key)

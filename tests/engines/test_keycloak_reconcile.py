@@ -1,18 +1,22 @@
 """Day two of a real Keycloak: what was changed by hand and what was changed in Git, shown and brought in line."""
 
+import contextlib
 import json
+import re
 import shutil
+import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.engines.conftest import FIRST_PASSWORD, PASSWORD, ROOT, STOA
-from tests.engines.keycloak import Keycloak, claims
+from tests.engines.keycloak import Keycloak, claims, free_port
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("keycloak")]
 
@@ -129,6 +133,8 @@ def test_a_realm_that_is_not_there_is_made(repository: Repository) -> None:
 def test_what_was_changed_by_hand_is_shown_and_taken_back(repository: Repository) -> None:
     server, realm = repository.keycloak, repository.realm
     server.admin("PUT", f"/{realm}", {"accessTokenLifespan": 36000, "bruteForceProtected": False})
+    own = {"name": "desk", "conditions": [], "profiles": [], "enabled": True}
+    server.admin("PUT", f"/{realm}/client-policies/policies", {"policies": [own]})
     web = repository.find("client", "ioi.sales-assistant")
     server.admin(
         "PUT", f"/{realm}/clients/{web['id']}", web | {"directAccessGrantsEnabled": True, "redirectUris": ["*"]}
@@ -156,6 +162,7 @@ def test_what_was_changed_by_hand_is_shown_and_taken_back(repository: Repository
     assert code == 1
     assert set(shown(facts)) == {
         f"update realm {realm}",
+        "update client policy stoa",
         "update client ioi.sales-assistant",
         "revoke member /ioi -> sorrento",
         "revoke member /ioi/owners -> sorrento",
@@ -173,6 +180,8 @@ def test_what_was_changed_by_hand_is_shown_and_taken_back(repository: Repository
 
     repository.settle()
     assert server.admin("GET", f"/{realm}")["bruteForceProtected"] is True
+    policies = server.admin("GET", f"/{realm}/client-policies/policies")["policies"]
+    assert sorted(p["name"] for p in policies) == ["desk", "stoa"]
     assert "protocolMappers" not in repository.find("client", "ioi.sales-assistant")
     said = repository.said("sorrento")
     assert (said["tenant"], "cpi-admin" in said["roles"]) == (["greg"], False)
@@ -207,3 +216,188 @@ def without_member(text: str, username: str) -> str:
             line = line.partition("[")[0] + "[" + ", ".join(n for n in names if n != username) + "]"
         lines.append(line)
     return "\n".join(lines)
+
+
+def test_what_was_made_by_hand_is_left_alone(repository: Repository) -> None:
+    server, realm = repository.keycloak, repository.realm
+    server.admin("POST", f"/{realm}/clients", {"clientId": "grafana", "redirectUris": ["https://grafana.example/*"]})
+    server.admin("POST", f"/{realm}/users", {"username": "contractor", "enabled": True, "email": "c@elsewhere.example"})
+    server.admin("POST", f"/{realm}/roles", {"name": "grafana-admin"})
+    contractor = server.user_id(realm, "contractor")
+    server.admin("PUT", f"/{realm}/users/{contractor}/groups/{repository.find('group', '/ioi')['id']}")
+    assert repository.reconcile("--dry-run")[0] == 0
+    before = repository.find("client", "grafana")
+    repository.edit("ioi/tenant.yaml", lambda t: without_member(t, "aech"))
+    repository.compile()
+    repository.settle("--allow-deletions", "100")
+    assert repository.find("client", "grafana") == before
+    assert [g["path"] for g in server.admin("GET", f"/{realm}/users/{contractor}/groups")] == ["/ioi"]
+    assert server.admin("GET", f"/{realm}/roles/grafana-admin")["name"] == "grafana-admin"
+
+
+def test_a_client_and_a_person_that_git_forgets_are_shut_out_at_once_and_deleted_when_that_is_allowed(
+    repository: Repository,
+) -> None:
+    server, realm = repository.keycloak, repository.realm
+    account = {
+        "grant_type": "client_credentials",
+        "client_id": "ioi.ledger-sync",
+        "client_secret": server.client_secret(realm, "ioi.ledger-sync"),
+    }
+    assert server.token(realm, account).status == 200
+    server.set_password(realm, "aech", FIRST_PASSWORD)
+    assert repository.said("aech", FIRST_PASSWORD)["tenant"] == ["ioi"]
+    kept = (repository.source / "ioi/consumers/ledger-sync.yaml").read_text()
+    subscriptions = {f: f.read_text() for f in (repository.source / "ioi/subscriptions").glob("*.yaml")}
+    (repository.source / "ioi/consumers/ledger-sync.yaml").unlink()
+    for file, text in subscriptions.items():
+        if "ledger-sync" in text:
+            file.unlink()
+    repository.edit("ioi/tenant.yaml", lambda t: without_person(without_member(t, "aech"), "aech"))
+    repository.compile()
+
+    code, facts = repository.reconcile()
+    assert code == 1
+    assert set(shown(facts, "held")) == {"delete person aech", "delete client ioi.ledger-sync"}
+    assert server.token(realm, account).status == 401
+    assert "tenant" not in repository.said("aech")
+    code, facts = repository.reconcile()
+    assert (code, shown(facts)) == (1, [])  # What is held back is all that is left.
+
+    (repository.source / "ioi/consumers/ledger-sync.yaml").write_text(kept)
+    for file, text in subscriptions.items():
+        file.write_text(text)
+    repository.compile()
+    code, facts = repository.reconcile()
+    assert set(shown(facts)) == {
+        "update client ioi.ledger-sync",
+        "add member /ioi -> service-account-ioi.ledger-sync",
+        "add role of an account service-account-ioi.ledger-sync -> devops",
+    }
+    assert server.token(realm, account).status == 200  # With the secret that it had.
+
+    code, facts = repository.reconcile("--allow-deletions", "1")
+    assert (code, shown(facts)) == (0, ["delete person aech"])
+    assert server.admin("GET", f"/{realm}/users?exact=true&username=aech") == []
+
+
+def without_person(text: str, username: str) -> str:
+    """A tenant's document in which nobody of this name works."""
+    lines, leaving = [], False
+    for line in text.split("\n"):
+        leaving = line == f"    {username}:" or (leaving and line.startswith("      "))
+        lines += [] if leaving else [line]
+    return "\n".join(lines)
+
+
+def test_three_hundred_clients_take_few_requests(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    one = (repository.source / "ioi/consumers/sales-assistant.yaml").read_text()
+    for number in range(300):
+        file = repository.source / f"ioi/consumers/bulk-{number}.yaml"
+        file.write_text(one.replace("sales-assistant", f"bulk-{number}"))
+    repository.edit("platform.yaml", lambda t: t.replace("maxConsumers: 200", "maxConsumers: 2000"))
+    repository.compile()
+    times = {}
+    for run, options in (("create", []), ("dry run", ["--dry-run"]), ("again", [])):
+        begun = time.monotonic()
+        code, facts = repository.reconcile(*options)
+        times[run] = time.monotonic() - begun
+        assert code == 0
+        assert len([c for c in shown(facts) if c.startswith("create client ")]) == (300 if run == "create" else 0)
+        assert run == "create" or shown(facts) == []
+    repository.edit("ioi/consumers/bulk-7.yaml", lambda t: t.replace("https://assistant.", "https://other."))
+    repository.compile()
+    begun = time.monotonic()
+    code, facts = repository.reconcile()
+    times["one change"] = time.monotonic() - begun
+    assert shown(facts) == ["update client ioi.bulk-7"]
+    with capsys.disabled():
+        print("\n300 clients: " + ", ".join(f"{run} {seconds:.1f} s" for run, seconds in times.items()))
+
+
+@pytest.fixture
+def apart(operator: Keycloak, tmp_path: Path) -> Repository:
+    """The demo source with a realm for each tenant; the server has none of them yet."""
+    realm = f"apart-{time.monotonic_ns() % 10**9}"
+    made = Repository(tmp_path, operator, realm)
+    shutil.copytree(ROOT / "tenants", made.source)
+    gateway, issuer = f"http://127.0.0.1:{free_port()}", operator.issuer(realm)
+
+    def change(text: str) -> str:
+        text = text.replace(
+            "    strategy: single-realm\n    realm: stoa\n", f"    strategy: realm-per-tenant\n    realm: {realm}\n"
+        )
+        for key, value in (("gateway", gateway), ("issuer", issuer)):
+            text, changed = re.subn(rf"(?m)^(    dev:\n(?:      .*\n)*?      {key}: ).*$", rf"\g<1>{value}", text)
+            assert changed == 1
+        return text
+
+    made.edit("platform.yaml", change)
+    made.compile()
+    return made
+
+
+@contextlib.contextmanager
+def serving(bundle: Path, state: Path) -> Iterator[str]:
+    """The MCP URL of `stoa serve` with the bundle."""
+    index = json.loads((bundle / "mcp/platform.json").read_bytes())
+    gateway = index["mcpUrl"].removesuffix("/mcp")
+    command = [STOA, "serve", bundle, "--port", gateway.rpartition(":")[2], "--state", state, "--development"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().decode().strip() == f"listening on {gateway}"
+        yield f"{gateway}/mcp"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def tools(mcp: str, token: str) -> tuple[int, set[str]]:
+    """The status that a bearer gets, and whose tools."""
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": "2025-11-25",
+    }
+    answer = httpx2.post(mcp, json=body, headers=headers, timeout=30)
+    listed = answer.json()["result"]["tools"] if answer.status_code == 200 else []
+    return answer.status_code, {t["name"].split("_")[0] for t in listed}
+
+
+def test_a_realm_for_each_tenant_keeps_tenants_apart(apart: Repository) -> None:
+    server, tenants = apart.keycloak, ("alderbrook", "greg", "ioi")
+    code, facts = apart.reconcile("--dry-run")
+    assert code == 1
+    assert set(shown(facts)) == {f"create realm {apart.realm}{end}" for end in ("", *(f"-{t}" for t in tenants))}
+    apart.settle()
+    with serving(apart.folder / "bundle", apart.folder / "state") as mcp:
+        people = {"halliday": apart.realm, "parzival": f"{apart.realm}-ioi", "sorrento": f"{apart.realm}-greg"}
+        tokens = {}
+        for username, realm in people.items():
+            server.set_password(realm, username, FIRST_PASSWORD)
+            given = server.sign_in(realm, "claude", CLAUDE, username, FIRST_PASSWORD, PASSWORD)
+            tokens[username] = given["access_token"]
+        assert tools(mcp, tokens["parzival"]) == (200, {"ioi", "stoa"})
+        assert tools(mcp, tokens["sorrento"]) == (200, {"greg", "stoa"})
+        assert tools(mcp, tokens["halliday"]) == (200, {"alderbrook", "greg", "ioi", "stoa"})
+
+        # The administrator of one tenant's realm can write anything into its tokens: it counts for that tenant only.
+        realm = people["sorrento"]
+        (group,) = server.admin("GET", f"/{realm}/groups?search=greg&exact=true&briefRepresentation=false")
+        forged = group | {"attributes": group["attributes"] | {"tenant": ["ioi"]}}
+        server.admin("PUT", f"/{realm}/groups/{group['id']}", forged)
+        token = server.sign_in(realm, "claude", CLAUDE, "sorrento", PASSWORD)["access_token"]
+        assert claims(token)["tenant"] == ["ioi"]
+        assert tools(mcp, token)[0] == 401
+
+        code, facts = apart.reconcile("--dry-run")
+        assert (code, shown(facts)) == (1, ["update group /greg"])
+        apart.edit("ioi/tenant.yaml", lambda t: without_member(t, "parzival"))
+        apart.compile()
+        apart.settle()
+        token = server.sign_in(realm, "claude", CLAUDE, "sorrento", PASSWORD)["access_token"]
+        assert tools(mcp, token)[0] == 200
+        token = server.sign_in(people["parzival"], "claude", CLAUDE, "parzival", PASSWORD)["access_token"]
+        assert tools(mcp, token) == (200, set())

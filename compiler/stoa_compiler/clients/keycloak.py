@@ -189,6 +189,12 @@ class _Writer:
     def realm(self, change: Change) -> None:
         self._server._done(self._server._ask("put", self._at, change.body), change)
 
+    def client_profiles(self, change: Change) -> None:
+        self._send(change, "put", "client-policies/profiles", change.body)
+
+    def client_policies(self, change: Change) -> None:
+        self._send(change, "put", "client-policies/policies", change.body)
+
     def create_role(self, change: Change) -> None:
         self._send(change, "post", "roles", change.body)
 
@@ -316,6 +322,8 @@ class _Writer:
 
 _MAKE: Mapping[tuple[str, str], Callable[[_Writer, Change], None]] = {
     ("update", "realm"): _Writer.realm,
+    ("update", "client profile"): _Writer.client_profiles,
+    ("update", "client policy"): _Writer.client_policies,
     ("create", "role"): _Writer.create_role,
     ("update", "role"): _Writer.update_role,
     ("delete", "role"): _Writer.delete_role,

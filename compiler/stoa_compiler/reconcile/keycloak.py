@@ -110,6 +110,8 @@ _ORDER: Mapping[tuple[str, str], int] = {
             ("revoke", "gate of a scope"),
             ("create", "client"),
             ("update", "realm"),
+            ("update", "client profile"),
+            ("update", "client policy"),
             ("update", "role"),
             ("update", "client scope"),
             ("update", "client"),
@@ -151,6 +153,7 @@ class _Comparison:
         """All changes."""
         for part in (
             self._settings,
+            self._policies,
             self._roles,
             self._scopes,
             self._clients,
@@ -206,6 +209,21 @@ class _Comparison:
             self._add("update", "realm", self.declared["realm"], PLATFORM_TENANT, found, body)
         wanted = set(self.declared.get("defaultDefaultClientScopes", []))
         self._links("default scope", "realm", PLATFORM_TENANT, set(live.get("defaultDefaultClientScopes", [])), wanted)
+
+    def _policies(self) -> None:
+        """Declared client profiles and policies; those of other names are not ours."""
+        for key, inner, kind in (
+            ("clientProfiles", "profiles", "client profile"),
+            ("clientPolicies", "policies", "client policy"),
+        ):
+            live = {entry["name"]: entry for entry in self.live.export.get(key, {}).get(inner, [])}
+            for entry in self.declared.get(key, {}).get(inner, []):
+                now = live.get(entry["name"])
+                found = _differences(entry, now or {}, list(entry), ordered=True)
+                if found:
+                    live[entry["name"]] = entry
+                    body = {inner: list(live.values())}
+                    self._add("update", kind, entry["name"], PLATFORM_TENANT, found, body)
 
     def _roles(self) -> None:
         declared = {r["name"]: r for r in self.declared["roles"]["realm"]}
@@ -458,13 +476,13 @@ class _Comparison:
 _GROUP = ("name", "description", "attributes")
 
 
-def _differences(declared: Json, live: Json, keys: Sequence[str]) -> list[Difference]:
-    """Values of `keys` that differ; lists are compared whatever their order."""
+def _differences(declared: Json, live: Json, keys: Sequence[str], ordered: bool = False) -> list[Difference]:
+    """Values of `keys` that differ; lists are compared whatever their order, unless they are `ordered`."""
     found = []
     for key in keys:
         if key in declared:
             now, wanted = live.get(key), declared[key]
-            if isinstance(wanted, list):
+            if isinstance(wanted, list) and not ordered:
                 now = sorted(now or [])
             if now != wanted and not (wanted is False and now is None):
                 found.append(Difference(key, now, wanted))

@@ -238,6 +238,16 @@ def test_ways_around_the_gate_are_closed(declared: dict[str, Any]) -> None:
     }
 
 
+def test_a_policy_that_was_weakened_is_set_right_and_others_stay(declared: dict[str, Any]) -> None:
+    now = live(declared)
+    now.export["clientPolicies"]["policies"][0]["enabled"] = False
+    now.export["clientPolicies"]["policies"].append({"name": "desk"})
+    (update,) = changes(declared, now)
+    assert [d.key for d in update.differences] == ["enabled"]
+    assert [p["name"] for p in update.body["policies"]] == ["stoa", "desk"]
+    assert update.body["policies"][0]["enabled"] is True
+
+
 def test_the_account_console_gets_the_scopes_that_it_lacks_and_keeps_others(declared: dict[str, Any]) -> None:
     now = live(declared)
     client(now.export, "account-console")["defaultClientScopes"] = ["basic", "company"]

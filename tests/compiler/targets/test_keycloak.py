@@ -11,7 +11,9 @@ from stoa_compiler.diagnostics import Report
 from stoa_compiler.graph import ConsumerNode, Graph, GroupNode, Origin, PersonNode, TenantNode
 from stoa_compiler.source import Document, SourceFile, Span, SpanTree
 from stoa_compiler.target import Artifact
+from stoa_compiler.targets import mcp
 from stoa_compiler.targets.keycloak import TARGET
+from stoa_schemas.bundle import PLATFORM_INDEX, PlatformIndex
 from stoa_schemas.documents import Consumer, Platform, Tenant
 
 Realm = dict[str, Any]
@@ -586,6 +588,18 @@ MUTATIONS: Mapping[str, tuple[Mutation, str, str, str]] = {
         "platform.yaml",
         "`bruteForceProtected` is false; it must be true",
     ),
+    "a policy that is off": (
+        lambda r: r["clientPolicies"]["policies"][0].update(enabled=False),
+        "STOA650",
+        "platform.yaml",
+        "no policy holds every client to `pkce-enforcer`",
+    ),
+    "a policy for some clients": (
+        lambda r: r["clientPolicies"]["policies"][0]["conditions"][0].update(condition="client-roles"),
+        "STOA650",
+        "platform.yaml",
+        "no policy holds every client to `reject-ropc-grant`",
+    ),
     "long tokens": (
         lambda r: r.update(accessTokenLifespan=86400),
         "STOA650",
@@ -717,3 +731,98 @@ def test_codes_are_unique_and_explained() -> None:
     codes = [r.code for r in TARGET.rules]
     assert len(set(codes)) == len(codes)
     assert all(r.title and r.why and r.help for r in TARGET.rules)
+
+
+def apart(graph: Graph) -> Graph:
+    """The same source with a realm for each tenant."""
+    spec = graph.platform.spec
+    identity = spec.identity.model_copy(update={"strategy": "realm-per-tenant"})
+    changed = spec.model_copy(update={"identity": identity})
+    return replace(graph, platform=graph.platform.model_copy(update={"spec": changed}))
+
+
+def realms_of(graph: Graph) -> dict[str, Realm]:
+    return {a.path: json.loads(a.content) for a in TARGET.emit(graph, "prod", {})}
+
+
+def findings_apart(graph: Graph, realms: Mapping[str, Realm]) -> list[tuple[str, str]]:
+    report = Report()
+    files = {p: Artifact(p, "application/json", json.dumps(r).encode(), ()) for p, r in realms.items()}
+    TARGET.verify(graph, "prod", files, report)
+    return [(d.rule.code, d.message) for d in report.sorted()]
+
+
+def test_a_realm_for_each_tenant_holds_its_own_people_clients_and_roles(graph: Graph) -> None:
+    realms = realms_of(apart(graph))
+    assert list(realms) == [f"keycloak/stoa{t}-realm.json" for t in ("-greg", "-ioi", "")]
+    assert findings_apart(apart(graph), realms) == []
+    ioi, own = realms["keycloak/stoa-ioi-realm.json"], realms["keycloak/stoa-realm.json"]
+    assert [u["username"] for u in ioi["users"]] == ["art3mis", "parzival", "service-account-ioi.robot"]
+    assert [u["username"] for u in own["users"]] == ["halliday"]
+    assert [g["name"] for g in ioi["groups"]] == ["ioi"]
+    assert [r["name"] for r in ioi["roles"]["realm"]] == ["developer", "reader"]
+    assert [r["name"] for r in own["roles"]["realm"]] == ["admin"]
+    assert "ioi.web" not in [c["clientId"] for c in own["clients"]]
+    for realm in realms.values():
+        assert client(realm, "claude")["redirectUris"]
+        assert client(realm, "account")["redirectUris"] == [f"/realms/{realm['realm']}/account/*"]
+
+
+APART: Mapping[str, tuple[Callable[[dict[str, Realm]], object], str, str]] = {
+    "no realm for a tenant": (
+        lambda r: r.pop("keycloak/stoa-greg-realm.json"),
+        "STOA641",
+        "`keycloak/stoa-greg-realm.json` is not there, or not an object",
+    ),
+    "a role of the platform in a tenant's realm": (
+        lambda r: r["keycloak/stoa-greg-realm.json"]["roles"]["realm"].append({"name": "admin"}),
+        "STOA652",
+        "the realm has the role `admin`",
+    ),
+    "another tenant's person": (
+        lambda r: r["keycloak/stoa-greg-realm.json"]["users"].append(
+            user(r["keycloak/stoa-ioi-realm.json"], "parzival") | {"groups": ["/greg"]}
+        ),
+        "STOA652",
+        "the realm has the account `parzival`",
+    ),
+    "the platform's group in a tenant's realm": (
+        lambda r: r["keycloak/stoa-greg-realm.json"]["groups"].append(group(r["keycloak/stoa-realm.json"], "platform")),
+        "STOA652",
+        "the group `/platform` gives no role",
+    ),
+    "another tenant's name": (
+        lambda r: group(r["keycloak/stoa-greg-realm.json"], "greg")["attributes"].update(tenant=["ioi"]),
+        "STOA642",
+        "a token of `sorrento` for `claude` has `ioi` in `tenant`, not `greg`",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", APART)
+def test_verify_reports_in_a_realm_for_each_tenant(graph: Graph, name: str) -> None:
+    mutate, code, message = APART[name]
+    realms = realms_of(apart(graph))
+    mutate(realms)
+    assert (code, message) in findings_apart(apart(graph), realms)
+
+
+def test_each_tenants_issuer_is_in_the_runtimes_index(graph: Graph) -> None:
+    graph = replace(graph, tenants=tuple(replace(t, access={}) for t in graph.tenants))  # No contracts: no tools.
+    index = next(a for a in mcp.TARGET.emit(apart(graph), "prod", {}) if a.path == PLATFORM_INDEX)
+    token = PlatformIndex.model_validate_json(index.content).token
+    home = "https://id.stoa.example/realms/stoa"
+    assert token.issuer == home
+    assert [(i.tenant, i.issuer, i.jwks_url) for i in token.issuers or ()] == [
+        (tenant, home + end, f"{home}{end}/protocol/openid-connect/certs")
+        for tenant, end in (("greg", "-greg"), ("ioi", "-ioi"), ("platform", ""))
+    ]
+    index = next(a for a in mcp.TARGET.emit(graph, "prod", {}) if a.path == PLATFORM_INDEX)
+    assert PlatformIndex.model_validate_json(index.content).token.issuers is None
+
+
+def test_an_issuer_that_no_tenants_can_be_made_from_is_found_in_development_too(graph: Graph) -> None:
+    report = Report()
+    files = {a.path: a for a in TARGET.emit(apart(graph), "dev", {})}
+    TARGET.verify(apart(graph), "dev", files, report)
+    assert {d.rule.code for d in report.found} == {"STOA651"}

@@ -16,6 +16,32 @@ from stoa_schemas.names import PLATFORM_TENANT
 _TENANT_SCOPE = "stoa-tenant"
 _ACTORS = "stoa.actors"
 
+_POLICIES: Mapping[str, Any] = {
+    # Every client keeps to these, also one that an administrator makes or that registers itself.
+    "clientProfiles": {
+        "profiles": [
+            {
+                "name": "stoa",
+                "description": "The code flow with PKCE; no tokens in addresses, no passwords in applications.",
+                "executors": [
+                    {"executor": executor, "configuration": {"auto-configure": True}}
+                    for executor in ("pkce-enforcer", "reject-implicit-grant", "reject-ropc-grant")
+                ],
+            }
+        ]
+    },
+    "clientPolicies": {
+        "policies": [
+            {
+                "name": "stoa",
+                "description": "Holds for every client.",
+                "enabled": True,
+                "conditions": [{"condition": "any-client", "configuration": {}}],
+                "profiles": ["stoa"],
+            }
+        ]
+    },
+}
 _DEFAULT_SCOPES = ("acr", "basic", "email", "profile", "roles", "web-origins")
 _ACCOUNT_ROLES = (
     "manage-account",
@@ -62,6 +88,7 @@ def _realm(part: RealmPart, environment: str) -> Artifact:
     tenant_roles = sorted(name for name, role in spec.roles.items() if role.scope == "tenant")
     realm = {
         **_HARDENING,
+        **_POLICIES,
         "realm": spec.identity.realm,
         "enabled": True,
         "displayName": spec.display_name if part.platform else tenants[0].declared.spec.display_name,

@@ -27,7 +27,7 @@ class RealmPart:
 
 
 def parts(graph: Graph, environment: str) -> Sequence[RealmPart]:
-    """What each realm of the environment holds, by the realm's name."""
+    """What each realm of the environment holds, by the path of its file."""
     if graph.platform.spec.identity.strategy == "single-realm":
         return [RealmPart(graph, True)]
     own = RealmPart(replace(_cut(graph, environment, "", "platform"), tenants=()), True)
@@ -37,7 +37,7 @@ def parts(graph: Graph, environment: str) -> Sequence[RealmPart]:
         access = {role: tools for role, tools in tenant.access.items() if role in cut.platform.spec.roles}
         own_tenant = replace(tenant, access=access)
         tenants.append(RealmPart(replace(cut, tenants=(own_tenant,), people=(), groups=()), False))
-    return sorted([own, *tenants], key=lambda p: p.name)
+    return sorted([own, *tenants], key=lambda p: p.path)
 
 
 def _cut(graph: Graph, environment: str, tenant: str, scope: str) -> Graph:

@@ -272,7 +272,8 @@ _SETTINGS: Mapping[str, tuple[str, Any]] = {
 _KEYS: Mapping[str, frozenset[str]] = {
     "realm": frozenset(_SETTINGS)
     | {"realm", "displayName", "attributes", "passwordPolicy", "roles", "groups", "users", "clients", "clientScopes"}
-    | {"defaultDefaultClientScopes", "defaultOptionalClientScopes", "scopeMappings", "clientScopeMappings"},
+    | {"defaultDefaultClientScopes", "defaultOptionalClientScopes", "scopeMappings", "clientScopeMappings"}
+    | {"clientProfiles", "clientPolicies"},
     # Keycloak's own clients among them are looked at by `_check_account`.
     "clients": frozenset({"clientId", "name", "description", "publicClient", "bearerOnly", "redirectUris"})
     | {"standardFlowEnabled", "implicitFlowEnabled", "directAccessGrantsEnabled", "serviceAccountsEnabled"}
@@ -302,6 +303,7 @@ def _check_settings(proof: _Proof) -> None:
     length = re.search(r"(?:^|\s)length\((\d+)\)", str(data.get("passwordPolicy", "")))
     if length is None or int(length[1]) < 12:
         proof.add(WEAKENED, where, "`passwordPolicy` does not ask for 12 characters")
+    _check_policies(proof)
     if data.get("realm") != declared.identity.realm:
         proof.add(UNDECLARED, where, f"the realm is called `{data.get('realm')}`")
     if declared.identity.realm == "master":
@@ -316,6 +318,23 @@ def _check_settings(proof: _Proof) -> None:
             if stray := sorted(set(entry) - _KEYS[kind]):
                 who = entry.get("clientId") or entry.get("username") or entry.get("name")
                 proof.add(UNDECLARED, proof.origin_of(kind, entry), f"`{who}` in `{kind}` sets {listed(stray)}")
+
+
+def _check_policies(proof: _Proof) -> None:
+    """One policy that is on holds every client to PKCE, and off the implicit flow and the password grant."""
+    where, data = proof.platform("spec", "identity"), proof.realm.data
+    profiles = {p["name"]: p for p in data.get("clientProfiles", {}).get("profiles", [])}
+    enforced: set[str] = set()
+    for policy in data.get("clientPolicies", {}).get("policies", []):
+        anybody = policy.get("conditions") == [{"condition": "any-client", "configuration": {}}]
+        if policy.get("enabled") is True and anybody:
+            for name in policy.get("profiles", []):
+                for executor in profiles.get(name, {}).get("executors", []):
+                    if executor.get("configuration", {}).get("auto-configure") is True:
+                        enforced.add(executor.get("executor", ""))
+    for executor in ("pkce-enforcer", "reject-implicit-grant", "reject-ropc-grant"):
+        if executor not in enforced:
+            proof.add(WEAKENED, where, f"no policy holds every client to `{executor}`")
 
 
 def _check_roles(proof: _Proof) -> None:
