@@ -22,7 +22,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lsp": ("stoa_compiler.cli.lsp:command", "A language server, for editors."),
     "reconcile": ("stoa_compiler.cli.reconcile:command", "A live system brought in line with a bundle."),
     "publish": ("stoa_compiler.cli.publish:command", "A bundle committed to a branch that Argo CD reads."),
-    "reconcile": ("stoa_compiler.cli.reconcile:command", "A live system brought in line with a bundle."),
     "schemas": ("stoa_compiler.cli.schemas:command", "The JSON Schemas of documents, for editors."),
     "serve": ("stoa_compiler.cli.serve:command", "The runtime."),
     "sign": ("stoa_compiler.cli.sign:command", "A bundle signed by a key."),
