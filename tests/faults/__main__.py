@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.engines.valkey import Missing
 from tests.faults import table
 from tests.faults.rows import Size
 
@@ -23,13 +24,18 @@ def main() -> int:
     options = vars(given.parse_args())
     names, keep = options.pop("names"), options.pop("keep")
     chosen = [f for f in table.FAULTS if not names or any(name in f.name for name in names)]
+    broken = False
+    print(table.heading(), flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        rows = [
-            asyncio.run(table.row(fault, (keep or Path(scratch)) / str(n), Size(**options)))
-            for n, fault in enumerate(chosen)
-        ]
-    print(table.shown(rows))
-    return int(any(row.verdict.broken for row in rows))
+        for number, fault in enumerate(chosen):
+            try:
+                row = asyncio.run(table.row(fault, (keep or Path(scratch)) / str(number), Size(**options)))
+            except Missing as missing:
+                print(f"{fault.name}: {missing}", file=sys.stderr)
+                continue
+            print(table.shown(row), flush=True)
+            broken = broken or bool(row.verdict.broken)
+    return int(broken)
 
 
 if __name__ == "__main__":

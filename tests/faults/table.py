@@ -1,9 +1,8 @@
 """All faults, and their table."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults import approvals, backends, disks, issuers, memory, processes, reloads, stores
+from tests.faults import approvals, backends, brokers, disks, issuers, memory, processes, reloads, stores
 from tests.faults.rows import Fault, Row, Size
 
 FAULTS = (
@@ -39,6 +38,8 @@ FAULTS = (
     Fault("Valkey killed, local", stores.gone("local"), engine=True),
     Fault("Valkey hangs, refuse", stores.gone("refuse", hangs=True), engine=True),
     Fault("Valkey hangs, local", stores.gone("local", hangs=True), engine=True),
+    Fault("Kafka killed, durability second", brokers.killed("second"), engine=True),
+    Fault("Kafka killed, durability event", brokers.killed("event"), engine=True),
 )
 
 
@@ -50,16 +51,20 @@ async def row(fault: Fault, folder: Path, size: Size) -> Row:
     return made
 
 
-def shown(rows: Sequence[Row]) -> str:
-    """The rows as Markdown."""
-    columns = ("answered", "refused", "failed", "unknown")
-    lines = [
-        f"| fault | calls | {' | '.join(columns)} | lines | backend | promises | |",
-        f"|---|{'---:|' * (len(columns) + 3)}---|---|",
-    ]
-    for made in rows:
-        v = made.verdict
-        numbers = (v.calls, *(v.seen[c] for c in columns), v.logged, v.reached)
-        kept = "; ".join(v.broken) or "kept"
-        lines.append(f"| {made.fault} | {' | '.join(map(str, numbers))} | {kept} | {'; '.join(made.notes)} |")
-    return "\n".join(lines)
+_COLUMNS = ("answered", "refused", "failed", "unknown")
+
+
+def heading() -> str:
+    """The table's first two lines, as Markdown."""
+    return (
+        f"| fault | calls | {' | '.join(_COLUMNS)} | lines | backend | promises | |\n"
+        f"|---|{'---:|' * (len(_COLUMNS) + 3)}---|---|"
+    )
+
+
+def shown(made: Row) -> str:
+    """A row as Markdown."""
+    v = made.verdict
+    numbers = (v.calls, *(v.seen[c] for c in _COLUMNS), v.logged, v.reached)
+    kept = "; ".join(v.broken) or "kept"
+    return f"| {made.fault} | {' | '.join(map(str, numbers))} | {kept} | {'; '.join(made.notes)} |"
