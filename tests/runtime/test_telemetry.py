@@ -150,7 +150,7 @@ def watched(
         yield Watched(seen, folder, sockets.url if sockets else "")
     finally:
         server.should_exit = True
-        thread.join(15)
+        thread.join(60)
         assert not thread.is_alive()
         if sockets is not None:
             sockets.close()
@@ -162,7 +162,7 @@ def metered(tmp_path: Path, issuer: world.Issuer, backend: world.Recorder) -> It
         yield served
 
 
-def eventually(holds: Callable[[], object], seconds: float = 10.0) -> None:
+def eventually(holds: Callable[[], object], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it did not happen in time"
