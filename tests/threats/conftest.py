@@ -70,7 +70,7 @@ def catalogs(url: str) -> dict[str, bundle.Catalog]:
     ioi = made["ioi"]
     tools = sorted([*ioi.tools, places_tool(), mirrored_tool()], key=lambda tool: tool.name)
     everything = [tool.name for tool in tools]
-    reading = [tool.name for tool in tools if tool.side_effects in ("none", "read")]
+    reading = [t.name for t in tools if t.side_effects in ("none", "read") and t.name != "ioi_inventory_mirrored"]
     access = {"cpi-admin": everything, "devops": everything, "viewer": reading}
     return made | {"ioi": ioi.model_copy(update={"tools": tools, "access": access})}
 

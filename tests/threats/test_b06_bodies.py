@@ -429,7 +429,15 @@ def impatient(
 
 
 @pytest.mark.parametrize(
-    "what", ["nothing at all", "half a line", "a field now and then", "a second head that stays away"]
+    "what",
+    [
+        "nothing at all",
+        "line ends and nothing more",
+        "line ends behind a request",
+        "half a line",
+        "a field now and then",
+        "a second head that stays away",
+    ],
 )
 def test_slow_heads(impatient: Attacked, parzival: str, what: str) -> None:
     """The connection ends, and others are served meanwhile."""
@@ -438,6 +446,10 @@ def test_slow_heads(impatient: Attacked, parzival: str, what: str) -> None:
         connections = [stack.enter_context(wire.Wire(impatient.address)) for _ in range(50)]
         for connection in connections:
             match what:
+                case "line ends and nothing more":
+                    connection.send(b"\r\n\r\n")
+                case "line ends behind a request":
+                    connection.send(wire.listing(parzival) + b"\r\n\r\n")
                 case "half a line":
                     connection.send(b"POST /m")
                 case "a field now and then":
@@ -446,7 +458,7 @@ def test_slow_heads(impatient: Attacked, parzival: str, what: str) -> None:
                     connection.send(wire.listing(parzival) + b"POST /mcp HTTP/1.1\r\n")
         assert wire.asked(impatient.address, wire.listing(parzival)).status == 200
         connections[0].socket.settimeout(0.2)
-        if what == "a second head that stays away":
+        if what in ("a second head that stays away", "line ends behind a request"):
             for connection in connections:
                 first = connection.answer()
                 assert first is not None
