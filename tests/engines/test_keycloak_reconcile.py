@@ -401,3 +401,31 @@ def test_a_realm_for_each_tenant_keeps_tenants_apart(apart: Repository) -> None:
         assert tools(mcp, token)[0] == 200
         token = server.sign_in(people["parzival"], "claude", CLAUDE, "parzival", PASSWORD)["access_token"]
         assert tools(mcp, token) == (200, set())
+
+
+def test_a_realm_from_before_there_were_marks_is_a_conflict_until_it_is_adopted(repository: Repository) -> None:
+    server, realm = repository.keycloak, repository.realm
+    (file,) = (repository.folder / "bundle" / "keycloak").glob("*-realm.json")
+    text = re.sub(r'(?s),?\s*"stoa\.managed": (\[[^\]]*\]|"[^"]*")(?=\s*\})', "", file.read_text())
+    older = json.loads(re.sub(r'(?s)"stoa\.managed": (\[[^\]]*\]|"[^"]*"),', "", text))
+    for user in older["users"]:
+        user.get("clientRoles", {}).pop("stoa.gateway", None)
+    older["roles"]["client"]["stoa.gateway"] = [
+        r for r in older["roles"]["client"]["stoa.gateway"] if r["name"] != "stoa.managed"
+    ]
+    assert "stoa.managed" not in json.dumps(older)
+    older["users"] = [u for u in older["users"] if u["username"] != "aech"]
+    server.admin("DELETE", f"/{realm}")
+    server.admin("POST", "", older)
+    sorrento = server.user_id(realm, "sorrento")
+    server.admin("PUT", f"/{realm}/users/{sorrento}/groups/{repository.find('group', '/ioi/owners')['id']}")
+
+    code, facts = repository.reconcile("--dry-run")
+    assert code == 1
+    assert "conflict client claude" in shown(facts, "held")
+    repository.settle("--adopt")
+    assert [g["path"] for g in server.admin("GET", f"/{realm}/users/{sorrento}/groups")] == sorted(
+        g["path"] for g in server.admin("GET", f"/{realm}/users/{sorrento}/groups") if g["path"].startswith("/greg")
+    )
+    server.set_password(realm, "aech", FIRST_PASSWORD)
+    assert repository.said("aech", FIRST_PASSWORD)["roles"] == ["viewer"]

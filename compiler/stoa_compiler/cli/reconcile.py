@@ -128,7 +128,7 @@ def _reconcile(
     from stoa_compiler.reconcile.changes import plan
     from stoa_compiler.reconcile.keycloak import changes
 
-    live = server.read(declared["realm"])
+    live = server.read(declared["realm"], unmarked=adopt)
     planned = plan(declared["realm"], changes(declared, live, adopt), allowed)
     if form == "text":
         _show(planned, allowed, dry_run)

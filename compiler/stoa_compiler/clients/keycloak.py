@@ -61,15 +61,18 @@ class Server:
         )
         self._url = url
 
-    def read(self, realm: str) -> Live | None:
-        """The realm as it is; None where there is none of this name."""
+    def read(self, realm: str, unmarked: bool = False) -> Live | None:
+        """The realm as it is; None where there is none of this name.
+
+        Who is in a group and who holds a role is read where they are marked as ours, or of all of them if `unmarked`.
+        """
         at = f"admin/realms/{quote(realm)}"
         answer = self._ask("post", f"{at}/partial-export", None, exportClients=True, exportGroupsAndRoles=True)
         if answer.status_code == 404:
             return None
         export = _json(answer, f"reading the realm `{realm}`")
-        groups = {p: g["id"] for p, g in paths(export.get("groups", [])) if owner(g) is not None}
-        roles = [r["name"] for r in export.get("roles", {}).get("realm", []) if owner(r) is not None]
+        groups = {p: g["id"] for p, g in paths(export.get("groups", [])) if unmarked or owner(g) is not None}
+        roles = [r["name"] for r in export.get("roles", {}).get("realm", []) if unmarked or owner(r) is not None]
         gate = {c["clientId"]: c["id"] for c in export.get("clients", [])}.get(GATE)
         marked = MARK in {r["name"] for r in export.get("roles", {}).get("client", {}).get(GATE, [])}
         with ThreadPoolExecutor(READERS) as pool:

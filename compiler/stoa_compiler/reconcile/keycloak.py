@@ -457,7 +457,9 @@ class _Comparison:
                 wanted.setdefault(role, set()).add(user["username"])
         ours = {u for u in (*self._declared_people, *self.live.marked) if ("person", u) not in self.foreign}
         ours |= set(self._accounts)
-        for role in sorted({*wanted, *self.live.holders}):
+        known = {r["name"] for r in self.declared["roles"]["realm"]}
+        known |= {name for name, role in self.live.roles.items() if owner(role) is not None}
+        for role in sorted(known & {*wanted, *self.live.holders}):
             if ("role", role) not in self.foreign:
                 live, declared = self.live.holders.get(role, set()) & ours, wanted.get(role, set()) & ours
                 for account in sorted(declared ^ live):

@@ -105,6 +105,32 @@ def test_a_declared_name_that_belongs_to_somebody_else_is_a_conflict_until_it_is
     assert [d.key for d in update.differences] == ["redirectUris", f"attributes.{MARK}"]
 
 
+def without_marks(now: Live) -> Live:
+    """The same realm as it was imported before there were marks."""
+    export = now.export
+    groups = [group for _, group in paths(export["groups"])]
+    for entry in (*export["clients"], *export["clientScopes"], *export["roles"]["realm"], *groups):
+        entry.get("attributes", {}).pop(MARK, None)
+    export["roles"]["client"][GATE] = [r for r in export["roles"]["client"][GATE] if r["name"] != MARK]
+    return Live(export, now.users, frozenset(), now.members, {**now.holders, "default-roles-stoa": frozenset({"aech"})})
+
+
+def test_a_realm_from_before_there_were_marks_is_adopted_whole(declared: dict[str, Any]) -> None:
+    now = without_marks(live(declared))
+    assert {c.action for c in changes(declared, now)} <= {"conflict", "create"}
+    now.members["/ioi/owners"].add("sorrento")  # type: ignore[attr-defined]
+    found = changes(declared, now, adopt=True)
+    assert {c.action for c in found} == {"create", "update", "revoke"}
+    assert [n for n in told(found) if not n.startswith("update ")] == [
+        "revoke member /ioi/owners -> sorrento",
+        f"create gate {MARK}",
+    ]
+    named = {(c.kind, c.name) for c in found if c.action == "update"}
+    assert {("client", "claude"), ("client", GATE), ("person", "parzival"), ("group", "/ioi/owners")} <= named
+    assert {("role", "viewer"), ("client scope", "stoa-mcp")} <= named
+    assert all(d.key.removeprefix("attributes.") in (MARK, "mark") for c in found for d in c.differences)
+
+
 def test_a_persons_name_that_belongs_to_somebody_else_gets_nothing(declared: dict[str, Any]) -> None:
     now = live(declared)
     now = Live(

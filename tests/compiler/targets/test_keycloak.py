@@ -9,6 +9,7 @@ import pytest
 
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.graph import ConsumerNode, Graph, GroupNode, Origin, PersonNode, TenantNode
+from stoa_compiler.local import Endpoints, localise
 from stoa_compiler.source import Document, SourceFile, Span, SpanTree
 from stoa_compiler.target import Artifact
 from stoa_compiler.targets import mcp
@@ -826,3 +827,10 @@ def test_an_issuer_that_no_tenants_can_be_made_from_is_found_in_development_too(
     files = {a.path: a for a in TARGET.emit(apart(graph), "dev", {})}
     TARGET.verify(apart(graph), "dev", files, report)
     assert {d.rule.code for d in report.found} == {"STOA651"}
+
+
+def test_on_one_machine_one_issuer_signs_everybody_in(graph: Graph) -> None:
+    endpoints = Endpoints("http://127.0.0.1:8000", "http://127.0.0.1:8001/realms/dev", "http://127.0.0.1:8002")
+    local = localise(apart(graph), "dev", endpoints)
+    assert local.issuer("dev", "ioi") == local.issuer("dev", "") == endpoints.issuer
+    assert len(TARGET.emit(local, "dev", {})) == 1
