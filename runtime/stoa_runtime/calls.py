@@ -112,10 +112,11 @@ class Calls:
                     await self._limits.release(admission)
             finally:
                 outcome = self._recorded(caller, call, tool, outcome, (time.perf_counter() - began) * 1000)
-        try:
-            await self._audit.settled()
-        except AuditUnavailable:
-            outcome = _WITHHELD
+        if outcome.rule != "audit-unavailable":  # That answer says itself that nothing can be recorded.
+            try:
+                await self._audit.settled()
+            except AuditUnavailable:
+                outcome = _WITHHELD
         if outcome is _UNSEEN:
             raise UnknownTool(_UNKNOWN)
         if outcome.rule == "approval-state":
