@@ -369,7 +369,7 @@ def _files(folder: Path, manifest: bundle.RuntimeManifest) -> dict[str, bytes]:
         files[artifact.path] = data
     for found in _found(folder):
         if found not in _UNLISTED and found not in files:
-            raise BundleError(f"{found} is not listed in the manifest")
+            raise BundleError(f"{ascii(found)[1:-1]} is not listed in the manifest")
     return files
 
 
@@ -379,11 +379,26 @@ def _found(folder: Path) -> Iterator[str]:
     Kubernetes mounts a ConfigMap as links into folders whose names begin with two dots; those are the
     same files again.
     """
-    for at, folders, files in os.walk(folder / "mcp", followlinks=True):
-        folders[:] = sorted(f for f in folders if not f.startswith(".."))
+    for at, files in walked(folder / "mcp"):
         below = Path(at).relative_to(folder).as_posix()
-        for name in sorted(files):
+        for name in files:
             yield _PART.sub("", f"{below}/{name}")
+
+
+def walked(top: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below `top` with its files' names. A link is followed to a folder within, once; others are files."""
+    root, seen = os.path.realpath(top), set[str]()
+    for at, folders, files in os.walk(top, followlinks=True):
+        seen.add(os.path.realpath(at))
+        for name in sorted(folders):
+            real = os.path.realpath(os.path.join(at, name))  # noqa: PTH118  A tree may be large.
+            if name.startswith(".."):
+                folders.remove(name)
+            elif real in seen or not real.startswith(root + os.sep):
+                folders.remove(name)
+                files.append(name)
+        folders.sort()
+        yield at, sorted(files)
 
 
 def _listed(files: Mapping[str, bytes], path: str) -> bytes:

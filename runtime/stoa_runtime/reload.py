@@ -110,9 +110,8 @@ def _glance(folder: Path) -> Seen:
 def _stock(folder: Path) -> Seen:
     """How every file in the folder looks."""
     found = list(_glance(folder))
-    for at, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(f for f in folders if not f.startswith(".."))
-        found.extend(_looks(os.path.join(at, name), follow=True) for name in sorted(files))  # noqa: PTH118
+    for at, files in bundles.walked(folder / "mcp"):
+        found.extend(_looks(os.path.join(at, name), follow=True) for name in files)  # noqa: PTH118
     return tuple(found)
 
 
