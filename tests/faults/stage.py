@@ -128,6 +128,7 @@ class Stage:
                                 "url": (backends or {}).get(c.name, c.backend.url),
                                 "total_ms": 10_000,
                                 "read_ms": 10_000,
+                                "connect_ms": 10_000,
                             }
                         )
                     }
