@@ -59,3 +59,11 @@ def wire_name(tenant: str, contract: str, operation: str) -> WireName | None:
 def client_id(tenant: str, consumer: str) -> str:
     """A consumer's OAuth client id, `tenant.consumer`; ids hold no dot."""
     return f"{tenant}.{consumer}"
+
+
+def namespace(platform: str, tenant: str, environment: str) -> str:
+    """A tenant's Kubernetes namespace, `platform-tenant-environment`.
+
+    One source has one platform, and no environment's name holds a hyphen, so no two tenants share one.
+    """
+    return f"{platform}-{tenant}-{environment}"

@@ -100,6 +100,15 @@ class Damage:
         return changed
 
 
+def damaged_source(case: Path, folder: Path) -> Path:
+    """The source whose artifact the case damages: `base`, with the files of the case's `with` laid over it."""
+    source = folder / "tenants"
+    shutil.copytree(BASE, source)
+    if (case / "with").is_dir():
+        shutil.copytree(case / "with", source, dirs_exist_ok=True)
+    return source
+
+
 def damage_of(case: Path) -> Damage:
     """The case's damage."""
     return Damage(**yaml.safe_load((case / "damage.yaml").read_text(encoding="utf-8")))
@@ -280,7 +289,10 @@ def _example_of(case: Path, work: Path, good: dict[str, str]) -> Example:
     code = case.name.split("-")[0]
     if case in DAMAGES:
         damage = damage_of(case)
-        found = found_after(damage, Path(shutil.copytree(BASE, work / "tenants")))
+        source = damaged_source(case, work)
+        if (case / "with").is_dir():
+            good = {p: a.content.decode() for p, a in emitted(found_in(source)[1], None, Report()).items()}
+        found = found_after(damage, source)
         before, after = good[damage.file], damage.done_to(good[damage.file])
         bad_excerpt, good_excerpt = excerpts(damage.file, readable(after), readable(before), ())
         return Example((bad_excerpt,), (good_excerpt,), _report(code, found))

@@ -17,6 +17,7 @@ from tests.bad.corpus import (
     MADE,
     MADE_V2,
     damage_of,
+    damaged_source,
     files_of,
     found_after,
     found_by_import,
@@ -30,7 +31,7 @@ from tests.bad.corpus import (
 def test_report(case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update_golden: bool) -> None:
     monkeypatch.chdir(tmp_path)
     if case in DAMAGES:
-        found = found_after(damage_of(case), Path(shutil.copytree(BASE, "tenants")))
+        found = found_after(damage_of(case), damaged_source(case, Path()))
     elif case in IMPORTS:
         found = found_by_import(files_of(case, Path()), Path(shutil.copytree(BASE, "tenants")))
     else:

@@ -3,7 +3,18 @@
 from collections.abc import Callable, Sequence
 
 from stoa_compiler.beside import beside
-from stoa_compiler.checks import backends, clients, consumers, contracts, people, platform, schemas, secrets, tenants
+from stoa_compiler.checks import (
+    backends,
+    clients,
+    clusters,
+    consumers,
+    contracts,
+    people,
+    platform,
+    schemas,
+    secrets,
+    tenants,
+)
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.graph import Graph
 
@@ -11,6 +22,7 @@ Check = Callable[[Graph, Report], None]
 
 CHECKS: tuple[Check, ...] = (
     platform.check,
+    clusters.check,
     people.check,
     tenants.check,
     contracts.check,
@@ -29,6 +41,7 @@ MANY = 100
 
 RULES = (
     *platform.RULES,
+    *clusters.RULES,
     *people.RULES,
     *tenants.RULES,
     *contracts.RULES,

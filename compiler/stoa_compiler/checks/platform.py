@@ -85,6 +85,9 @@ RULES = (
 
 _TRUST: dict[ZoneName, str] = {"external": "untrusted", "dmz": "semi-trusted", "internal": "trusted"}
 
+_SKIPPING = {("external", "internal"), ("external", "tenants"), ("tenants", "internal")}
+"""Flows between zones that have a gateway between them."""
+
 
 def check(graph: Graph, report: Report) -> None:
     """Adds what the platform document says that cannot be enforced."""
@@ -162,12 +165,17 @@ def _zones(graph: Graph, report: Report) -> None:
         elif found.trust != trust:
             where = document.span(("spec", "zones", zone, "trust"))
             report.add(ZONES, where, f"`{zone}` is `{found.trust}`, not `{trust}`", help=f"Write `trust: {trust}`.")
+    tenants = spec.zones.get("tenants")
+    if tenants is not None and tenants.trust != "semi-trusted":
+        where = document.span(("spec", "zones", "tenants", "trust"))
+        said = f"`tenants` is `{tenants.trust}`, not `semi-trusted`"
+        report.add(ZONES, where, said, help="Write `trust: semi-trusted`.")
     for zone, zone_declared in spec.zones.items():
         for index, network in enumerate(zone_declared.cidrs):
             if not is_network(network):
                 where = document.span(("spec", "zones", zone, "cidrs", index))
                 report.add(ZONE_RANGE, where, f"`{network}` is not a network in CIDR form")
     for index, flow in enumerate(spec.flows):
-        if {flow.from_, flow.to} == {"external", "internal"} and flow.to == "internal":
+        if (flow.from_, flow.to) in _SKIPPING:
             where = document.span(("spec", "flows", index))
-            report.add(ZONE_FLOW, where, "a flow from `external` to `internal`")
+            report.add(ZONE_FLOW, where, f"a flow from `{flow.from_}` to `{flow.to}`")

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from stoa_compiler import blockyaml
 from stoa_compiler.diagnostics import Note, Report, Rule, listed
 from stoa_compiler.graph import Graph, Origin
+from stoa_compiler.networks import NEVER, PRIVATE, blocks
 from stoa_compiler.source import Span
 from stoa_compiler.target import Artifact, Artifacts, Target
 from stoa_schemas import bundle
@@ -42,13 +43,6 @@ DRAIN = 45
 DRAIN_LIMIT = 3600
 DRAIN_SPARE = 15
 """Seconds over the slowest backend's limit: taking the pod out of the service, and writing the audit log."""
-
-_NEVER = ("127.0.0.0/8", "169.254.0.0/16", "::1/128", "fe80::/10")
-"""Loopback and link-local: no backend is there, and instance metadata is."""
-_PRIVATE = (*_NEVER, "10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "64:ff9b::/96", "fc00::/7")
-"""What a range as wide as the internet does not mean; NAT64 leads back to private IPv4 addresses."""
-
-Network = IPv4Network | IPv6Network
 
 UNREADABLE = Rule(
     code="STOA620",
@@ -274,7 +268,7 @@ def _zone_egress(graph: Graph) -> list[dict[str, Any]]:
         if zone.namespaces:
             rule["namespaces"] = sorted(set(zone.namespaces))
         if zone.cidrs:
-            rule["blocks"] = _blocks(zone.cidrs, _PRIVATE)
+            rule["blocks"] = blocks(zone.cidrs, PRIVATE)
         rules.append(rule)
     return rules
 
@@ -290,24 +284,7 @@ def _backend_egress(graph: Graph, environment: str) -> list[dict[str, Any]]:
             if contract.exposed and environment in contract.backends
         }
     )
-    return [{"blocks": _blocks(networks, _NEVER), "ports": ports}] if networks and ports else []
-
-
-def _blocks(cidrs: Sequence[str], kept_closed: Sequence[str]) -> list[dict[str, Any]]:
-    blocks: list[dict[str, Any]] = []
-    for network in sorted({ip_network(cidr, strict=False) for cidr in cidrs}, key=str):
-        inside = sorted(c for c in kept_closed if _within(ip_network(c), network) and ip_network(c) != network)
-        blocks.append({"cidr": str(network)} | ({"except": inside} if inside else {}))
-    return blocks
-
-
-def _within(inner: Network, outer: Network) -> bool:
-    """Whether every address of `inner` is one of `outer`."""
-    return (
-        inner.version == outer.version
-        and outer.network_address <= inner.network_address  # type: ignore[operator]
-        and inner.broadcast_address <= outer.broadcast_address  # type: ignore[operator]
-    )
+    return [{"blocks": blocks(networks, NEVER), "ports": ports}] if networks and ports else []
 
 
 def _port(url: str) -> int:
@@ -482,17 +459,17 @@ def _verify_policy(values: HelmValues, graph: Graph, environment: str, span: Spa
             if declared_out != rendered:
                 wrong.append(f"to namespace {namespace}, port {port}")
 
-    blocks = [(rule.ports, block) for rule in policy.egress for block in rule.blocks]
-    ranges = {c for zone in spec.zones.values() for c in zone.cidrs} | {*networks, *_PRIVATE}
-    ranges |= {c for _, block in blocks for c in (block.cidr, *block.except_)}
+    opened = [(rule.ports, block) for rule in policy.egress for block in rule.blocks]
+    ranges = {c for zone in spec.zones.values() for c in zone.cidrs} | {*networks, *PRIVATE}
+    ranges |= {c for _, block in opened for c in (block.cidr, *block.except_)}
     for address in _borders(ranges):
         for port in sorted(ports):
             of_zones = [c for name in may_leave(port) if name in spec.zones for c in spec.zones[name].cidrs]
-            declared = _covers(of_zones, _PRIVATE, address)
-            declared = declared or (port in backend_ports and _covers(networks, _NEVER, address))
+            declared = _covers(of_zones, PRIVATE, address)
+            declared = declared or (port in backend_ports and _covers(networks, NEVER, address))
             rendered = any(
                 port in open_ports and _holds(block.cidr, address) and not _any_holds(block.except_, address)
-                for open_ports, block in blocks
+                for open_ports, block in opened
             )
             if declared != rendered:
                 wrong.append(f"to {address[1]}, port {port}")
@@ -548,7 +525,13 @@ def _warn_of_closed_flows(values: HelmValues, graph: Graph, report: Report) -> N
         )
     for n, flow in enumerate(spec.flows):
         zone = spec.zones.get(flow.to)
-        if flow.from_ == OUR_ZONE and zone is not None and not zone.namespaces and not zone.cidrs:
+        if (
+            flow.from_ == OUR_ZONE
+            and zone is not None
+            and not zone.namespaces
+            and not zone.cidrs
+            and flow.to != "tenants"
+        ):
             report.add(
                 CLOSED,
                 document.span(("spec", "flows", n, "to")),

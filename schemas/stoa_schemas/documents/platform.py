@@ -24,8 +24,9 @@ from stoa_schemas.documents.contract import AnswerRule, CircuitBreaker, Retries,
 
 EnvironmentName = Literal["dev", "staging", "prod"]
 ClassificationName = Literal["H", "VH", "VVH"]
-ZoneName = Literal["external", "dmz", "internal"]
-TargetName = Literal["mcp", "keycloak", "helm"]
+ZoneName = Literal["external", "dmz", "internal", "tenants"]
+"""`tenants` is optional: the tenants' own namespaces, which the target `kubernetes` renders."""
+TargetName = Literal["mcp", "keycloak", "helm", "kubernetes", "argocd"]
 ClientProfile = Literal["claude", "openai", "openai-strict", "gemini"]
 """Families of agents' clients, by the API behind them."""
 
@@ -78,6 +79,76 @@ class Deployment(Closed):
     """Memory that each pod requests and is limited to, as a Kubernetes quantity."""
 
 
+class ClusterVault(Closed):
+    """The Vault or OpenBao that External Secrets reads a tenant's backend credentials from."""
+
+    server: Url
+    """Where it answers."""
+    mount: Annotated[str, Field(pattern=r"^[a-z0-9-]+(/[a-z0-9-]+)*$", max_length=64)] = "secret"
+    """Where the KV engine (version 2) is mounted."""
+    auth_mount: Annotated[str, Field(pattern=r"^[a-z0-9-]+(/[a-z0-9-]+)*$", max_length=64)] = "kubernetes"
+    """Where the cluster's service accounts log in. A tenant's role there is called like its namespace."""
+
+
+class Cluster(Closed):
+    """The tenants' namespaces in Kubernetes."""
+
+    pod_security: Literal["baseline", "restricted"] = "restricted"
+    """The pod security standard that is enforced in every tenant's namespace."""
+    vault: ClusterVault | None = None
+    """Where External Secrets reads the backends' credentials; without it none are rendered."""
+
+
+GitUrl = Annotated[
+    str,
+    Field(
+        pattern=r"^(https://[A-Za-z0-9.-]+(:[0-9]+)?|ssh://git@[A-Za-z0-9.-]+(:[0-9]+)?|file://)(/[A-Za-z0-9._-]+)+$",
+        max_length=256,
+        examples=["https://git.acme.example/platform/rendered.git"],
+    ),
+]
+"""A Git repository's URL, without a password."""
+GitPath = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", max_length=128, examples=["prod"]),
+]
+"""A folder in a repository."""
+GitRevision = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", max_length=128)
+]
+"""A branch, a tag or a commit."""
+
+
+class RuntimeChart(Closed):
+    """Where Argo CD finds the runtime's chart, and where it installs it."""
+
+    repository: GitUrl
+    """The Git repository that holds `charts/stoa-runtime`."""
+    revision: GitRevision
+    """Its tag or commit."""
+    path: GitPath = "charts/stoa-runtime"
+    """The chart's folder."""
+    namespace: Id
+    """The runtime's namespace, one of the zone `dmz`."""
+
+
+class ArgoCd(Closed):
+    """Where the bundle is published, and where Argo CD applies it."""
+
+    repository: GitUrl
+    """The Git repository that `stoa publish` writes to."""
+    branch: GitRevision
+    """This environment's branch there."""
+    path: GitPath | None = None
+    """The bundle's folder on the branch; called like the environment where left out."""
+    cluster: Url = "https://kubernetes.default.svc"
+    """The cluster's API server, as Argo CD knows it."""
+    namespace: Id = "argocd"
+    """Where Argo CD itself runs."""
+    runtime: RuntimeChart | None = None
+    """The runtime's chart; without it Argo CD does not install the runtime."""
+
+
 class Environment(Closed):
     """One place where the platform runs; each gets a bundle of its own."""
 
@@ -95,6 +166,10 @@ class Environment(Closed):
     """Private address ranges where backends may be; all others are refused when the runtime connects."""
     runtime: Deployment | None = None
     """How the runtime is deployed; the target `helm` needs it."""
+    kubernetes: Cluster | None = None
+    """The tenants' namespaces; only with the target `kubernetes`."""
+    argocd: ArgoCd | None = None
+    """Where the bundle is published and applied; the target `argocd` needs it."""
 
 
 class Zone(Closed):
@@ -119,6 +194,29 @@ class Flow(Closed):
     """The TCP port at the far end."""
 
 
+Cpu = Annotated[str, Field(pattern=r"^[1-9][0-9]*m?$", max_length=9)]
+"""CPU as a Kubernetes quantity."""
+Memory = Annotated[str, Field(pattern=r"^[1-9][0-9]*(Mi|Gi)$", max_length=9)]
+"""Memory or storage as a Kubernetes quantity."""
+
+
+class TierResources(Closed):
+    """What all pods of a tenant's namespace may use."""
+
+    pods: Annotated[int, Field(ge=0, le=10_000)] = 20
+    """Pods."""
+    cpu: Cpu = "4"
+    """CPU that they may request together; no container may have more."""
+    memory: Memory = "8Gi"
+    """Memory that they may request together, and be limited to; no container may have more."""
+    storage: Memory = "20Gi"
+    """Storage that they may claim together."""
+    container_cpu: Cpu = "100m"
+    """CPU that a container requests where it says nothing."""
+    container_memory: Memory = "128Mi"
+    """Memory that a container requests and is limited to where it says nothing."""
+
+
 class Tier(Closed):
     """What a tenant of this tier may have at the most."""
 
@@ -130,6 +228,8 @@ class Tier(Closed):
     """Consumers."""
     max_rate: Rate
     """Calls over all tools."""
+    resources: TierResources = TierResources()
+    """What all pods of the tenant's namespace may use; the target `kubernetes` renders it."""
 
 
 class Classification(Closed):
