@@ -243,7 +243,7 @@ def _nothing() -> None:
 def peers(work: Work, left_out: dict[str, str]) -> dict[str, Measured]:
     """Other tools on the same source; those that cannot be had are left out, with the reason."""
     found: dict[str, Measured] = {}
-    runs = 1 if work.tenants > 100 else 2
+    runs = 1 if work.tenants > 100 else min(work.runs, 2)
     for name, measure in (("kapitan", _kapitan), ("KCL", _kcl)):
         try:
             for key, command, cwd, results in measure(work):
