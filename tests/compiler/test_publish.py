@@ -303,6 +303,13 @@ def test_a_repository_that_cannot_be_read_shows_no_password(one: Path) -> None:
     assert "127.0.0.1:9" in said
 
 
+def test_a_repository_by_a_relative_path(remote: Path, one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(remote.parent)
+    code, facts, said = stoa("one", "--repo", remote.name, "--branch", "rendered")
+    assert code == 0, said
+    assert run(remote, "rev-parse", "rendered") == facts["commit"]
+
+
 def test_the_folder_is_called_like_the_environment(remote: Path, one: Path) -> None:
     code, facts, _ = stoa(str(one), "--repo", str(remote), "--branch", "rendered", GIT_DIR=str(one))
     assert (code, facts["path"], facts["summary"]) == (0, "prod", "4 added")

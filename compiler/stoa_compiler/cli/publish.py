@@ -53,7 +53,9 @@ def command(
     except (OSError, ValueError):
         fail(f"`{bundle}` is no bundle", FINDINGS)
     try:
-        place = publishing.Place(repo, branch, path or listing.environment)
+        # Git runs in a folder of its own, where a relative path would mean something else.
+        repository = str(Path(repo).resolve()) if Path(repo).is_dir() else repo
+        place = publishing.Place(repository, branch, path or listing.environment)
         commit = publishing.source_commit(source, source_commit) if source_commit else None
     except publishing.NotPublished as refusal:
         fail(str(refusal), WRONG_USE)

@@ -235,7 +235,7 @@ def test_completion_of_keys(project: Project) -> None:
         (TENANT, "members: [parzival]", "members: [¦]", ["aech", "art3mis", "parzival"]),
         (TENANT, "roles: [devops]", "roles: [d¦]", ["cpi-admin", "devops", "tenant-admin", "viewer"]),
         ("platform.yaml", "tenants: [ioi]", "tenants: [¦]", ["alderbrook", "greg", "ioi"]),
-        ("platform.yaml", "    - from: dmz", "    - from: ¦", ["dmz", "external", "internal"]),
+        ("platform.yaml", "    - from: dmz", "    - from: ¦", ["dmz", "external", "internal", "tenants"]),
         (BILLING, "status: published", "status: ¦", ["draft", "published", "deprecated"]),
         (BILLING, "      type: bearer", "      type: ¦", ["bearer", "header", "basic"]),
         (BILLING, "name: billing", "name: ¦", ["billing"]),
