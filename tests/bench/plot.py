@@ -12,7 +12,7 @@ from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 OURS = ("#0b5cad", "#2f8fdd", "#78b7ea", "#a9cfee")
-THEIRS = ("#b3461f", "#7a7a7a", "#b9b9b9", "#8f6fb0", "#557a3b")
+THEIRS = ("#b3461f", "#6b6b6b", "#8a6d00", "#7d4fa3", "#3f6b25")
 
 
 def main(file: str) -> None:
