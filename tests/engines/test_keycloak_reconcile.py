@@ -426,3 +426,5 @@ def test_a_realm_from_before_there_were_marks_is_a_conflict_until_it_is_adopted(
     repository.settle("--adopt")
     paths = {g["path"] for g in server.admin("GET", f"/{realm}/users/{sorrento}/groups")}
     assert paths == {"/greg", "/greg/directors"}
+    server.set_password(realm, "aech", FIRST_PASSWORD)
+    assert repository.said("aech", FIRST_PASSWORD)["roles"] == ["viewer"]
