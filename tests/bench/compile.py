@@ -430,8 +430,11 @@ class Target:
 
 
 def _targets(figures: Figures) -> str:
+    judged = list(targets(figures))
+    if not judged:
+        return "The targets are about 1,000 tenants and more, which this run did not measure.\n"
     lines = ["| target | found | |", "|---|---:|---|"]
-    for target in targets(figures):
+    for target in judged:
         said = "met" if target.met else f"**not met**{': ' if target.reason else ''}{target.reason}"
         lines.append(f"| {target.text} | {target.found} | {said} |")
     return "\n".join(lines) + "\n"
@@ -470,8 +473,8 @@ def targets(figures: Figures) -> Iterator[Target]:
             ratio <= 1.3,
             "it renders and verifies every environment as well, to find what only `verify` sees",
         )
-    if len(figures.sizes) > 1:
-        sizes = [n for n in figures.sizes if n >= 1000] if max(figures.sizes) > 1000 else list(figures.sizes)
+    sizes = [n for n in figures.sizes if n >= 1000]
+    if len(sizes) > 1:
         name = f"{min(sizes):,} to {max(sizes):,} tenants"
         cold = exponent(sizes, [figures.sizes[n].measured["cold"].cpu for n in sizes])
         yield Target(f"cost linear, {name}: exponent at most 1.05", f"{cold:.2f}", cold <= 1.05)
