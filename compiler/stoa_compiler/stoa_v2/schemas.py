@@ -149,7 +149,7 @@ class Schema:
             if keyword == "type" and node.get("nullable") is True:
                 kinds = value if isinstance(value, list) else [value]
                 result[keyword] = [*kinds, *([] if "null" in kinds else ["null"])]
-                if not isinstance(value, list):
+                if not isinstance(value, list) or not value:
                     account.put(at, "changed", "`null` is one of the types", Place(path, (*to, 0)))
 
     def _foreign(
