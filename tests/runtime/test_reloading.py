@@ -141,9 +141,10 @@ def test_a_request_in_flight_ends_on_the_bundle_that_it_began_with(
         call = threading.Thread(
             target=lambda: got.append(served.world.post("tools/call", params, token=served.token).json())
         )
+        start = len(backend.requests)
         with served.world.recording() as requests:
             call.start()
-            eventually(lambda: any(r["target"] == "/slow" for r in served.world.backend.requests[-3:]))
+            eventually(lambda: any(r["target"] == "/slow" for r in backend.requests[start:]))
             digest = served.put(without(served.world.tenants, "ioi_slow_wait"))
             eventually(lambda: served.ready().get("bundle") == digest)
             call.join(10)

@@ -51,7 +51,8 @@ def catalogs(**plan: Any) -> dict[str, bundle.Catalog]:
     ]
     small = {"rate": bundle.RateLimit(calls=60, seconds=60), "burst": 4, "quota_calls": 7.0, "quota_per": "month"}
     plans = {"small": bundle.PlanEntry(**(small | plan))}
-    made["ioi"] = ioi.model_copy(update={"tools": tools, "contracts": contracts, "plans": plans})
+    whole = bundle.RateLimit(calls=1000, seconds=60)
+    made["ioi"] = ioi.model_copy(update={"rate": whole, "tools": tools, "contracts": contracts, "plans": plans})
     return made
 
 
