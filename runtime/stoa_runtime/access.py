@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import mcp_types
 
@@ -39,6 +40,8 @@ class View:
     """The list's pages for protocol 2026-07-28."""
     legacy: tuple[mcp_types.ListToolsResult, ...]
     """The list's pages for 2025-11-25 and older, where an output schema must have an object at its root."""
+    mirrored: frozenset[str]
+    """Names of the tools whose clients send some arguments as headers besides (`x-mcp-header`)."""
     prepared: dict[str, bytes] = field(default_factory=dict, compare=False)
     """The first page as JSON by protocol version, once somebody has asked for it."""
 
@@ -88,6 +91,7 @@ class Access:
                     tools[wire] = tool
         return View(
             tools=MappingProxyType(tools),
+            mirrored=frozenset(name for name, tool in tools.items() if _is_mirrored(tool)),
             modern=self._list(tools.values(), self._modern, legacy=False),
             legacy=self._list(tools.values(), self._legacy, legacy=True),
         )
@@ -115,6 +119,21 @@ class Access:
         if name not in made:
             made[name] = _declared(tool.declared, legacy) if isinstance(tool, PreparedTool) else _platform(tool)
         return made[name]
+
+
+def _is_mirrored(tool: AnyTool) -> bool:
+    """Whether clients send some of the tool's arguments as headers besides (`x-mcp-header`)."""
+    schema = tool.declared.input_schema if isinstance(tool, PreparedTool) else tool.input_schema
+    return _mirrors(schema.get("properties"))
+
+
+def _mirrors(properties: Any) -> bool:
+    if not isinstance(properties, Mapping):
+        return False
+    return any(
+        isinstance(schema, Mapping) and ("x-mcp-header" in schema or _mirrors(schema.get("properties")))
+        for schema in properties.values()
+    )
 
 
 def _declared(tool: bundle.Tool, legacy: bool) -> mcp_types.Tool:

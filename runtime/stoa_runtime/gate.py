@@ -255,10 +255,11 @@ def _is_for_sdk(caller: Caller, asked: prepared.Asked) -> bool:
     """Whether the SDK answers: it compares arguments with headers that mirror them, and writes questions to clients."""
     if asked.tool is None or asked.legacy:
         return False
-    tool = caller.access.view(caller.principal).tools.get(asked.tool)
-    return tool is not None and (
-        prepared.is_mirrored(tool) or (isinstance(tool, PreparedTool) and tool.declared.approval)
-    )
+    view = caller.access.view(caller.principal)
+    if asked.tool in view.mirrored:
+        return True
+    tool = view.tools.get(asked.tool)
+    return isinstance(tool, PreparedTool) and tool.declared.approval
 
 
 def _check_origin(serving: Serving, given: Head) -> None:

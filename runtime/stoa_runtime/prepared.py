@@ -17,8 +17,7 @@ from mcp_types import methods
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from stoa_runtime.access import AnyTool, View
-from stoa_runtime.bundles import PreparedTool
+from stoa_runtime.access import View
 from stoa_runtime.protocol import LIST_HINT, Protocol
 
 MODERN = b"2026-07-28"
@@ -128,21 +127,6 @@ def recognised(
     ):
         return None
     return Asked(orjson.dumps(request_id), version.decode(), not modern, tool, arguments, meta)
-
-
-def is_mirrored(tool: AnyTool) -> bool:
-    """Whether clients send some of the tool's arguments as headers besides (`x-mcp-header`)."""
-    schema = tool.declared.input_schema if isinstance(tool, PreparedTool) else tool.input_schema
-    return _mirrors(schema.get("properties"))
-
-
-def _mirrors(properties: Any) -> bool:
-    if not isinstance(properties, Mapping):
-        return False
-    return any(
-        isinstance(schema, Mapping) and ("x-mcp-header" in schema or _mirrors(schema.get("properties")))
-        for schema in properties.values()
-    )
 
 
 def listed(asked: Asked, view: View, protocol: Protocol) -> bytes:
