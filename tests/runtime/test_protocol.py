@@ -117,7 +117,7 @@ def test_methods_that_are_not_of_this_version_are_unknown(stoa: World, method: s
 def test_the_name_in_the_header_may_be_encoded(stoa: World) -> None:
     params = {"name": "ioi_billing_get_invoice", "arguments": {"id": "1"}}
     answer = modern(stoa, "tools/call", params, Mcp_Name="=?base64?aW9pX2JpbGxpbmdfZ2V0X2ludm9pY2U=?=")
-    assert answer.json()["result"]["structuredContent"] == {"id": "1", "amount": 12.5}
+    assert answer.json()["result"]["structuredContent"] == {"id": "1", "amount": 9812345.25}
 
 
 @pytest.mark.parametrize("padded", ["  {}", "{}  ", "\t{} \t"])
@@ -137,7 +137,7 @@ def test_white_space_around_headers_is_none_of_them(stoa: World, padded: str) ->
     connection.request("POST", "/mcp", json.dumps(request("tools/call", params)), headers)
     found = json.loads(connection.getresponse().read())
     connection.close()
-    assert found["result"]["structuredContent"] == {"id": "1", "amount": 12.5}
+    assert found["result"]["structuredContent"] == {"id": "1", "amount": 9812345.25}
 
 
 @pytest.mark.parametrize("name", ["ioi_billing_list_invoices", "IOI_BILLING_GET_INVOICE", ""])
@@ -189,7 +189,7 @@ def test_a_quick_call_is_plain_json_for_who_asks_for_progress_too(stoa: World, v
     head = {"Mcp_Method": "tools/call", "Mcp_Name": params["name"]} if version == MODERN else {}
     answer = send(stoa, request("tools/call", {**params, "_meta": meta}), MCP_Protocol_Version=version, **head)
     assert answer.headers["content-type"].startswith("application/json")
-    assert answer.json()["result"]["structuredContent"] == {"id": "1", "amount": 12.5}
+    assert answer.json()["result"]["structuredContent"] == {"id": "1", "amount": 9812345.25}
 
 
 @pytest.mark.anyio

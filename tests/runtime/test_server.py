@@ -72,7 +72,7 @@ async def test_a_call_reaches_the_backend_and_is_found_in_the_audit_log(stoa: Wo
         async with stoa.client(parzival, mode) as client:
             result = await client.call_tool("ioi_billing_get_invoice", {"id": "INV-7"})
             many = await client.call_tool("ioi_billing_list_invoices", {"status": ["open", "paid"], "limit": 2})
-    assert result.structured_content == {"id": "INV-7", "amount": 12.5}
+    assert result.structured_content == {"id": "INV-7", "amount": 9812345.25}
     assert json.loads(result.content[0].text) == result.structured_content
     assert many.structured_content == (
         {"result": [{"id": "a", "amount": 1}, {"id": "b", "amount": 2}]}

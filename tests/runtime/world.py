@@ -81,7 +81,7 @@ class Recorder:
         if path in self.documents:
             content = json.dumps(self.documents[path]).encode()
         elif path.startswith("/invoices/"):
-            content = json.dumps({"id": path.rpartition("/")[2], "amount": 12.5}).encode()
+            content = json.dumps({"id": path.rpartition("/")[2], "amount": 9812345.25}).encode()
         elif path == "/invoices" and handler.command == "GET":
             content = b'[{"id":"a","amount":1},{"id":"b","amount":2}]'
         elif path == "/invoices":
