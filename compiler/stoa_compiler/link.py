@@ -126,6 +126,8 @@ class _Documents:
         for place in source.placed:
             if place.tenant is not None:
                 declared.setdefault((place.tenant, place.kind), []).append(place.name)
+        for tenant, kind, name in source.elsewhere:
+            declared.setdefault((tenant, kind), []).append(name)
         for v in valid:
             if v.place.tenant is not None:
                 sound.setdefault((v.place.tenant, v.place.kind), []).append(v)

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,6 +102,20 @@ class Source:
     """OpenAPI descriptions by path: `<tenant>/sources/<file>`."""
     files: Mapping[str, SourceFile] = field(default_factory=dict)
     """Every file by its shown path, for diagnostics."""
+    elsewhere: tuple[tuple[str, str, str], ...] = ()
+    """Tenant, kind and name of the documents of tenants that are left out here."""
+
+    def narrowed(self, tenants: Collection[str]) -> "Source":
+        """The platform's document and those tenants alone, which mean here what they mean in the whole source."""
+        return Source(
+            placed=tuple(p for p in self.placed if p.tenant is None or p.tenant in tenants),
+            descriptions={p: f for p, f in self.descriptions.items() if p.partition("/")[0] in tenants},
+            files={s: f for s, f in self.files.items() if "/" not in f.path or f.path.partition("/")[0] in tenants},
+            elsewhere=self.elsewhere
+            + tuple(
+                (p.tenant, p.kind, p.name) for p in self.placed if p.tenant is not None and p.tenant not in tenants
+            ),
+        )
 
 
 def load(root: Path, report: Report, unsaved: Mapping[str, bytes] | None = None) -> Source:
