@@ -11,18 +11,29 @@ from stoa_compiler.graph import ContractNode, OperationNode
 from stoa_schemas.documents.access import PERMISSION_FOR, Grant
 from stoa_schemas.documents.platform import Role
 
+Segments = tuple[str, str, str]
+
 
 def matches(pattern: str, tool_id: str) -> bool:
     """Whether `pattern` names the tool: segment by segment, `*` for one whole segment."""
-    for wanted, segment in zip(_segments(pattern), _segments(tool_id), strict=True):
-        if wanted != "*" and wanted != segment:
-            return False
-    return True
+    return fits(segments(pattern), segments(tool_id))
+
+
+def fits(wanted: Segments, of_tool: Segments) -> bool:
+    """The same for segments: who asks of many tools takes them apart once."""
+    tenant, contract, operation = wanted
+    return (
+        (operation == "*" or operation == of_tool[2])
+        and (contract == "*" or contract == of_tool[1])
+        and (tenant == "*" or tenant == of_tool[0])
+    )
 
 
 @lru_cache(maxsize=4096)
-def _segments(name: str) -> list[str]:
-    return name.split(":")
+def segments(name: str) -> Segments:
+    """Tenant, contract and operation of a pattern or a tool's id."""
+    tenant, contract, operation = name.split(":")
+    return tenant, contract, operation
 
 
 def permits(role: Role, operation: OperationNode) -> bool:
@@ -34,19 +45,23 @@ def access(
     roles: Mapping[str, Role], grants: Iterable[Grant], contracts: Sequence[ContractNode]
 ) -> dict[str, tuple[str, ...]]:
     """Canonical tool ids by role, both sorted; every role of the table has an entry."""
-    operations = [o for c in contracts if c.exposed for o in c.operations if o.exposed]
-    granted = list(grants)
+    tools = sorted(
+        (o.tool_id, PERMISSION_FOR[o.declared.side_effects], segments(o.tool_id))
+        for c in contracts
+        if c.exposed
+        for o in c.operations
+        if o.exposed
+    )
+    granted = [(g.role, g.effect, [segments(p) for p in g.tools]) for g in grants]
     table = {}
     for name, role in sorted(roles.items()):
-        allow = [p for g in granted if g.role == name and g.effect == "allow" for p in g.tools]
-        deny = [p for g in granted if g.role == name and g.effect == "deny" for p in g.tools]
+        allow = [p for r, effect, patterns in granted if r == name and effect == "allow" for p in patterns]
+        deny = [p for r, effect, patterns in granted if r == name and effect == "deny" for p in patterns]
         table[name] = tuple(
-            sorted(
-                o.tool_id
-                for o in operations
-                if permits(role, o)
-                and any(matches(p, o.tool_id) for p in allow)
-                and not any(matches(p, o.tool_id) for p in deny)
-            )
+            tool
+            for tool, permission, of_tool in (tools if allow else ())
+            if permission in role.permissions
+            and any(fits(p, of_tool) for p in allow)
+            and not any(fits(p, of_tool) for p in deny)
         )
     return table

@@ -3,32 +3,22 @@
 A child has everything that its parent had when it was forked, without a copy; only results are sent.
 """
 
-import marshal
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-MIN_DOCUMENTS = 600
-"""Below that many documents, a child costs more than it saves."""
+MANY_DOCUMENTS = 600
+"""From so many documents on, a child saves more than it costs."""
+
+T = TypeVar("T")
 
 
-def beside(work: Callable[[], Any]) -> Callable[[], Any]:
+def beside(work: Callable[[], T], dump: Callable[[T], bytes], load: Callable[[bytes], T]) -> Callable[[], T]:
     """Begins `work` in a child; what is returned waits for its result. What it raises is raised there.
 
     Only for processes without other threads: a child of one that has some could wait for ever.
     """
-    import pickle  # Only here: small runs need none.
-
-    return _begin(work, pickle.dumps, pickle.loads)
-
-
-def values_beside(work: Callable[[], Any]) -> Callable[[], Any]:
-    """The same for plain values alone, which are sent much faster."""
-    return _begin(work, marshal.dumps, marshal.loads)
-
-
-def _begin(work: Callable[[], Any], dump: Callable[[Any], bytes], load: Callable[[bytes], Any]) -> Callable[[], Any]:
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -38,7 +28,7 @@ def _begin(work: Callable[[], Any], dump: Callable[[Any], bytes], load: Callable
         _work(work, dump, writing)
     os.close(writing)
 
-    def result() -> Any:
+    def result() -> T:
         with open(reading, "rb") as stream:  # noqa: PTH123
             sent = stream.read()
         os.waitpid(child, 0)

@@ -74,7 +74,8 @@ def _is_block(text: str) -> bool:
         and not text.startswith((" ", "\n"))
         and not text.endswith("\n\n")
         and "\n " not in text
-        and not _UNFIT_FOR_BLOCK.search(text)
+        # Nearly every text has only characters that print, which is much faster to see.
+        and (all(map(str.isprintable, text.split("\n"))) or not _UNFIT_FOR_BLOCK.search(text))
     )
 
 

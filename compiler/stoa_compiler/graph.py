@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stoa_compiler.source import Document
+from stoa_compiler.source import Document, SourceFile
 from stoa_schemas import bundle
 from stoa_schemas.documents import (
     Consumer,
@@ -168,10 +168,21 @@ class Graph:
     groups: tuple[GroupNode, ...]
     tenants: tuple[TenantNode, ...]
     origin: Origin
+    known: frozenset[str] = frozenset()
+    """Names of all tenants that have documents: also those with mistakes, and those that are left out here."""
 
     def environment(self, name: str) -> Environment:
         """The declared environment called `name`."""
         return next(e for n, e in self.platform.spec.environments.items() if n == name)
+
+    @property
+    def files(self) -> Mapping[str, SourceFile]:
+        """The files that its nodes were declared in, by path."""
+        origins = [self.origin]
+        for tenant in self.tenants:
+            origins += [tenant.origin, *(c.origin for c in tenant.contracts), *(p.origin for p in tenant.plans)]
+            origins += [o for c in tenant.consumers for o in (c.origin, *(s.origin for s in c.subscriptions))]
+        return {o.document.file.path: o.document.file for o in origins}
 
     def issuer(self, environment: str, tenant: str) -> str:
         """Who issues the tokens of a tenant's people and applications; of the platform's own where it is ``.

@@ -109,6 +109,7 @@ def link(source: Source, valid: Sequence[Valid], report: Report) -> Graph | None
         groups=groups,
         tenants=tuple(sorted(tenants, key=lambda t: t.name)),
         origin=origin,
+        known=frozenset(documents.tenants),
     )
 
 

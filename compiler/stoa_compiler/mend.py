@@ -26,7 +26,7 @@ class Mended:
     """Files before and after, by path."""
 
 
-def mend(source: Source, report: Report, jobs: int = 1) -> Mended:
+def mend(source: Source, report: Report) -> Mended:
     """The source, in memory, with every fix applied that does not meet another; `report` gets what is left.
 
     `report` holds what was found while loading. A file's fixes are left out where it would not read better after.
@@ -36,14 +36,14 @@ def mend(source: Source, report: Report, jobs: int = 1) -> Mended:
     fixed, spared = 0, set[str]()
     for _ in range(MAX_ROUNDS):
         report.found[:] = loaded
-        checked = judge(source, report, jobs)
+        checked = judge(source, report)
         better, count = _round(source, report.found, spared)
         if not better:
             break
         source, fixed = with_files(source, better), fixed + count
     else:
         report.found[:] = loaded
-        checked = judge(source, report, jobs)
+        checked = judge(source, report)
     after = ((before[place.file.path], place.file) for place in source.placed)
     changed = tuple((old, new) for old, new in after if old.content != new.content)
     return Mended(checked, fixed, changed)

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from stoa_compiler import openapi, projections
@@ -134,6 +135,7 @@ _ROOT_KEYWORDS = frozenset(
         "type",
     }
 )
+_Style = Literal["simple", "label", "matrix", "form", "spaceDelimited", "pipeDelimited", "deepObject"]
 _QUERY_METHODS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
@@ -357,21 +359,21 @@ class Written:
         assert operation.method is not None
         assert operation.path is not None
         if declared is None:
-            if argument in _TEMPLATE.findall(operation.path):
-                return bundle.Placement(in_="path", name=argument, style="simple")
+            if f"{{{argument}}}" in operation.path:
+                return _place(in_="path", name=argument, style="simple")
             if operation.method in _QUERY_METHODS:
-                return bundle.Placement(in_="query", name=argument, style="form", explode=True)
-            return bundle.Placement(in_="body", name=argument)
+                return _place(in_="query", name=argument, style="form", explode=True)
+            return _place(in_="body", name=argument)
         name = declared.name or argument
         match declared.in_:
             case "path":
-                return bundle.Placement(in_="path", name=name, style="simple")
+                return _place(in_="path", name=name, style="simple")
             case "query":
-                return bundle.Placement(in_="query", name=name, style=declared.style, explode=declared.explode)
+                return _place(in_="query", name=name, style=declared.style, explode=declared.explode)
             case "header":
-                return bundle.Placement(in_="header", name=name, style="simple")
+                return _place(in_="header", name=name, style="simple")
             case _:
-                return bundle.Placement(in_="body", name=name)
+                return _place(in_="body", name=name)
 
     def _check_places(self, loc: Loc, operation: Operation, placements: Mapping[str, bundle.Placement]) -> None:
         """Every place is filled once, and none that frames the message."""
@@ -505,16 +507,33 @@ def _answer(
     for given in rules:
         said |= {key: getattr(given, key) for key in given.model_fields_set} if given is not None else {}
     said.pop("fields", None)
-    rule = AnswerRule(**said)
+    wraps = output_schema is not None and output_schema.get("type") != "object"
+    return _of_rule(tuple(sorted(said.items())), tuple(media_types), tuple(fields), wraps)
+
+
+@lru_cache(maxsize=4096)
+def _of_rule(
+    said: tuple[tuple[str, Any], ...], media_types: tuple[str, ...], fields: tuple[str, ...], wraps: bool
+) -> bundle.Answer:
+    """The same value for all operations that say the same: there are many, and few that differ."""
+    rule = AnswerRule(**dict(said))
     return bundle.Answer(
         media_types=list(media_types),
         check=rule.check,
         max_bytes=rule.max_bytes,
         max_characters=rule.max_characters,
         when_too_large=rule.when_too_large,
-        fields=fields or None,
-        wrap=output_schema is not None and output_schema.get("type") != "object",
+        fields=list(fields) or None,
+        wrap=wraps,
     )
+
+
+@lru_cache(maxsize=4096)
+def _place(
+    in_: Literal["path", "query", "header", "body"], name: str, style: _Style | None = None, explode: bool = False
+) -> bundle.Placement:
+    """The same value for the same place, of which few differ."""
+    return bundle.Placement(in_=in_, name=name, style=style, explode=explode)
 
 
 def _one_line(text: str) -> str:

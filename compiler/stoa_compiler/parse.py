@@ -7,11 +7,10 @@ refuses them: each is a way to write something other than what a reviewer reads.
 A document with such a mistake goes on with its doubts (`source.Doubts`), so that one run shows what else is wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stoa_compiler.beside import MIN_DOCUMENTS, values_beside
 from stoa_compiler.diagnostics import Diagnostic, Report, Rule
 from stoa_compiler.fastread import fast_read
 from stoa_compiler.load import Placed
@@ -22,8 +21,6 @@ MAX_NODES = 100_000
 MAX_NUMBER_LENGTH = 40
 MAX_FINDINGS = 100
 """Findings of one file: what follows is not read, so that no author drowns all others."""
-MIN_FILES_TO_SHARE = 200
-"""Below that many files, sharing the work costs more than it saves."""
 
 SYNTAX = Rule(
     code="STOA101",
@@ -116,40 +113,10 @@ RULES = (
 )
 
 
-def parse(placed: Sequence[Placed], report: Report, jobs: int = 1) -> list[tuple[Placed, Document]]:
-    """The documents that can be understood; every mistake is reported. `jobs` processes share the work."""
-    values = _values([place.file.content for place in placed], jobs)
-    doubts: dict[int, Doubts | None] = {}
-    odd = [index for index, value in enumerate(values) if value is None]
-    files = [placed[index].file for index in odd]
-    if jobs > 1 and len(files) >= MIN_FILES_TO_SHARE:
-        import multiprocessing  # Only here: it costs a small compile more than it saves.
-
-        with multiprocessing.get_context("fork").Pool(jobs) as pool:
-            read = pool.map(_read, files, chunksize=max(1, len(files) // (jobs * 8)))
-    else:
-        read = [_read(file) for file in files]
-    for index, (data, doubted, found) in zip(odd, read, strict=True):
-        report.found.extend(found)
-        values[index], doubts[index] = data, doubted
-    return [
-        (place, Document(place.file, value, _Spans(place.file), doubts.get(index)))
-        for index, (place, value) in enumerate(zip(placed, values, strict=True))
-        if value is not None
-    ]
-
-
-def _values(contents: Sequence[bytes], jobs: int) -> list[Any]:
-    """What the fast reader gives for each; children read all parts but the first."""
-    if jobs == 1 or len(contents) < MIN_DOCUMENTS:
-        return [fast_read(content) for content in contents]
-    size = -(-len(contents) // jobs)
-    parts = [contents[at : at + size] for at in range(0, len(contents), size)]
-    others = [values_beside(lambda part=part: [fast_read(c) for c in part]) for part in parts[1:]]  # type: ignore[misc]
-    values = [fast_read(content) for content in parts[0]]
-    for other in others:
-        values.extend(other())
-    return values
+def parse(placed: Sequence[Placed], report: Report) -> list[tuple[Placed, Document]]:
+    """The documents that can be understood; every mistake is reported."""
+    read = ((place, understand(place.file, report)) for place in placed)
+    return [(place, document) for place, document in read if document is not None]
 
 
 def parse_file(file: SourceFile, report: Report) -> Document | None:
@@ -177,6 +144,11 @@ def _read(file: SourceFile) -> tuple[Any, Doubts | None, list[Diagnostic]]:
         return (None if root is None else root.data), None, report.found
     doubts = doubts_of(root)
     return (None if () in doubts.values else root.data), doubts, report.found
+
+
+def spans_of(file: SourceFile) -> Callable[[], SpanTree]:
+    """The file's spans, which are read when they are first asked for."""
+    return _Spans(file)
 
 
 @dataclass

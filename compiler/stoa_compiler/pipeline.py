@@ -3,28 +3,27 @@
 load -> parse -> validate -> link -> check -> emit -> verify -> write
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from stoa_compiler import __version__
-from stoa_compiler.beside import beside
-from stoa_compiler.checks import check
-from stoa_compiler.diagnostics import Report
+from stoa_compiler import __version__, sending, shares
+from stoa_compiler.beside import MANY_DOCUMENTS, beside
+from stoa_compiler.checks import OF_TENANTS, TOGETHER, check
+from stoa_compiler.diagnostics import Diagnostic, Report, Stop
 from stoa_compiler.graph import Graph
 from stoa_compiler.link import link
 from stoa_compiler.load import Source, load
 from stoa_compiler.parse import parse
+from stoa_compiler.shares import Parts, Share
 from stoa_compiler.target import Artifact, Target
 from stoa_compiler.targets import TARGETS
 from stoa_compiler.unlinked import judge_unlinked
 from stoa_compiler.validate import validate
 from stoa_compiler.watch import UNWATCHED, Watch
 from stoa_schemas import bundle
-
-MANY = 100
-"""Files of a bundle from which on children verify it."""
 
 
 @dataclass(frozen=True)
@@ -46,54 +45,140 @@ class Bundle:
     """The runtime manifest's digest; None where the target `mcp` is not rendered."""
 
 
-def read(root: Path, report: Report, jobs: int = 1, watch: Watch = UNWATCHED) -> Checked:
+@dataclass(frozen=True)
+class Compiled:
+    """A source with the bundles of environments."""
+
+    source: Source
+    graph: Graph | None
+    """As above; tenants may be without operations, which no longer are needed."""
+    bundles: Mapping[str, Bundle]
+    """By environment; only of those that hold, and none where the source has an error."""
+    tools: Mapping[str, int]
+    """How many each tenant has."""
+
+
+def read(root: Path, report: Report, watch: Watch = UNWATCHED) -> Checked:
     """The source's graph with every finding of the phases before the first output."""
     with watch.phase("load"):
         source = load(root, report)
-    return judge(source, report, jobs, watch)
+    return judge(source, report, watch)
 
 
-def judge(source: Source, report: Report, jobs: int = 1, watch: Watch = UNWATCHED) -> Checked:
+def judge(source: Source, report: Report, watch: Watch = UNWATCHED) -> Checked:
     """The same for files that are in memory."""
+    graph = _judged(source, report, watch)
+    _check_together(graph, report, watch)
+    return Checked(source, graph)
+
+
+def _judged(source: Source, report: Report, watch: Watch = UNWATCHED) -> Graph | None:
+    """The graph, each of its tenants judged by itself."""
     with watch.phase("parse"):
-        documents = parse(source.placed, report, jobs)
+        documents = parse(source.placed, report)
     with watch.phase("validate"):
         models = validate(documents, report)
     with watch.phase("link"):
         graph = link(source, models, report)
     with watch.phase("check"):
         if graph is not None:
-            check(graph, report, jobs)
+            check(graph, report, OF_TENANTS)
         judge_unlinked(documents, graph, report)
-    return Checked(source, graph)
+    return graph
 
 
-def render(graph: Graph, environment: str, report: Report, watch: Watch = UNWATCHED, jobs: int = 1) -> Bundle:
+def _check_together(graph: Graph | None, report: Report, watch: Watch) -> None:
+    with watch.phase("check together"):
+        if graph is not None:
+            check(graph, report, TOGETHER)
+
+
+def compiled(
+    root: Path, report: Report, environments: Sequence[str] | None = None, jobs: int = 1, watch: Watch = UNWATCHED
+) -> Compiled:
+    """The source and its bundles: of all environments that it declares, or of those named that it declares.
+
+    With several `jobs`, the tenants of a large source are shared among processes.
+    """
+    with watch.phase("load"):
+        source = load(root, report)
+    if jobs == 1 or len(source.placed) < MANY_DOCUMENTS:
+        graph = judge(source, report, watch).graph
+        share = Share(report.found, graph, {}, {}, {t.name: len(t.operations) for t in graph.tenants} if graph else {})
+    else:
+        with watch.phase("shares"):
+            share = shares.whole(shares.compiled(source, jobs, environments, _judged, targets_of), source, report)
+        graph = share.graph
+        _check_together(graph, report, watch)
+    bundles: dict[str, Bundle] = {}
+    if graph is not None and not report.errors:
+        declared = list(graph.platform.spec.environments)
+        for environment in declared if environments is None else [e for e in environments if e in declared]:
+            rendered = Report(list(share.proved.get(environment, ())))
+            with suppress(Stop):
+                bundles[environment] = render(
+                    graph, environment, rendered, watch, jobs, share.parts.get(environment, {})
+                )
+            report.found.extend(rendered.found)
+    return Compiled(source, graph, bundles, share.tools)
+
+
+def render(
+    graph: Graph,
+    environment: str,
+    report: Report,
+    watch: Watch = UNWATCHED,
+    jobs: int = 1,
+    parts: Parts | None = None,
+) -> Bundle:
     """The environment's bundle, each target's artifacts verified; raises `Stop` when one does not hold.
 
-    With several `jobs`, a large bundle is verified in children, beside what is emitted next.
+    `parts` are artifacts of tenants that were made and proved before. With several `jobs` and any of these, targets
+    that carry nothing are made in children.
     """
     files: dict[str, Artifact] = {}
-    verifying: list[tuple[Target, Callable[[], Report]]] = []
-    for target in targets_of(graph, environment):
+    beyond: list[tuple[Target, Callable[[], Made]]] = []
+    targets = targets_of(graph, environment)
+    files_of = graph.files if jobs > 1 and parts else {}
+    for number, target in enumerate(targets):
         carried = {p: a for p, a in files.items() if p.split("/")[0] in target.carries}
-        with watch.phase("emit", target.name):
-            emitted = {a.path: a for a in target.emit(graph, environment, carried)}
-        verify = partial(_verified, target, graph, environment, {**carried, **emitted})
-        verifying.append((target, beside(verify) if jobs > 1 and len(files) + len(emitted) > MANY else verify))
-        files.update(emitted)
-    for target, verified in verifying:
-        with watch.phase("verify", target.name):
-            report.found.extend(verified().found)
+        proved = parts.get(target.name) if parts else None
+        make = partial(_made, target, graph, environment, carried, proved, watch)
+        if jobs > 1 and parts and not any(target.name in later.carries for later in targets[number + 1 :]):
+            beyond.append((target, beside(make, sending.send, partial(sending.receive, file=files_of.__getitem__))))
+            continue
+        emitted, found = make()
+        files.update({a.path: a for a in emitted})
+        report.found.extend(found)
+    for target, result in beyond:
+        with watch.phase("await", target.name):
+            emitted, found = result()
+        files.update({a.path: a for a in emitted})
+        report.found.extend(found)
     report.stop_if_errors()
     with watch.phase("seal"):
         return seal(graph, environment, files)
 
 
-def _verified(target: Target, graph: Graph, environment: str, artifacts: Mapping[str, Artifact]) -> Report:
+Made = tuple[Sequence[Artifact], Sequence[Diagnostic]]
+"""Artifacts, and what verifying them found."""
+
+
+def _made(
+    target: Target,
+    graph: Graph,
+    environment: str,
+    carried: Mapping[str, Artifact],
+    proved: Mapping[str, Artifact] | None,
+    watch: Watch,
+) -> Made:
+    with watch.phase("emit", target.name):
+        emitted = target.emit(graph, environment, {**carried, **(proved or {})})
     report = Report()
-    target.verify(graph, environment, artifacts, report)
-    return report
+    verify = target.verify if proved is None or target.parts is None else target.parts.verify_rest
+    with watch.phase("verify", target.name):
+        verify(graph, environment, {**carried, **{a.path: a for a in emitted}}, report)
+    return emitted, report.found
 
 
 def targets_of(graph: Graph, environment: str) -> list[Target]:

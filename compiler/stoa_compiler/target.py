@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stoa_compiler.diagnostics import Report, Rule
-from stoa_compiler.graph import Graph, Origin
+from stoa_compiler.graph import Graph, Origin, TenantNode
 from stoa_schemas import bundle
 
 Artifacts = Mapping[str, "Artifact"]
@@ -34,15 +34,32 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """The artifacts that are one tenant's alone, so that each can be made and proved without the others."""
+
+    emit: Callable[[Graph, str, TenantNode], Sequence[Artifact]]
+    """Graph, environment, tenant -> its artifacts."""
+    verify: Callable[[Graph, str, TenantNode, Artifacts, Report], None]
+    """Parses these artifacts back and compares them with the graph."""
+    verify_rest: Callable[[Graph, str, Artifacts, Report], None]
+    """What is left to prove where `verify` proved each tenant's. The graph may be without operations."""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One renderer. A new one is a module under `targets/` and a line in `targets.TARGETS`."""
 
     name: str
     emit: Callable[[Graph, str, Artifacts], Sequence[Artifact]]
-    """Graph, environment, and what the targets named in `carries` emitted -> artifacts, sorted by path."""
+    """Graph, environment, and what the targets named in `carries` emitted -> artifacts, sorted by path.
+
+    A target with `parts` takes those that were made before from there as well.
+    """
     verify: Callable[[Graph, str, Artifacts, Report], None]
     """Parses the target's own artifacts back and compares them with the graph; adds what disagrees."""
     rules: tuple[Rule, ...] = ()
     """What `verify` can find."""
     carries: tuple[str, ...] = ()
     """Targets whose artifacts this one carries; they are emitted first."""
+    parts: Parts | None = None
+    """How each tenant's own artifacts are made; None where all are made from the whole."""

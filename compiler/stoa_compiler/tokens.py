@@ -23,6 +23,12 @@ def weight(operation: OperationNode) -> int:
     return estimate(operation.wire_name, operation.description, operation.input_schema)
 
 
+def of_catalog(catalog: bytes | None) -> int:
+    """About the tokens of all tools of a rendered catalog; 0 where there is none."""
+    tools = orjson.loads(catalog)["tools"] if catalog is not None else ()
+    return sum(estimate(t["name"], t["description"], t["inputSchema"]) for t in tools)
+
+
 def shown(tokens: Iterable[int]) -> str:
     """The sum as people read it: `1,250`, and `about 24,000` from ten thousand on."""
     total = sum(tokens)

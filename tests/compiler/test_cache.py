@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from stoa_compiler import pipeline
 from stoa_compiler.cache import Cache, is_source, snapshot
 from stoa_compiler.cli import main
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.kept import Run
-from stoa_compiler.pipeline import read
 from stoa_compiler.reports.text import render
 from tests.bad.corpus import CASES, source_of
 from tests.compiler.sources import REPOSITORY, bare_environment
@@ -298,14 +298,13 @@ def test_every_mistake_of_the_corpus_is_kept_and_found_by_several_processes(
     case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("stoa_compiler.parse.MIN_DOCUMENTS", 2)
-    monkeypatch.setattr("stoa_compiler.checks.MANY", 0)
+    monkeypatch.setattr(pipeline, "MANY_DOCUMENTS", 2)
     cache = Cache.open(tmp_path / "cache")
     source = source_of(case, Path())
     run = Run.of(cache, source, "check", {})
     report, shared = Report(), Report()
-    files = read(source, report).source.files
-    read(source, shared, jobs=2)
+    files = pipeline.compiled(source, report).source.files
+    pipeline.compiled(source, shared, jobs=3)
     assert shared.sorted() == report.sorted()
     if run is None:
         return  # A name or a file there is none that can be kept.

@@ -13,12 +13,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from stoa_compiler import characters
-from stoa_compiler import parse as parse_module
 from stoa_compiler.diagnostics import Report
-from stoa_compiler.load import Placed, load
-from stoa_compiler.parse import MAX_DEPTH, MAX_FINDINGS, MAX_NODES, parse, parse_file
+from stoa_compiler.parse import MAX_DEPTH, MAX_FINDINGS, MAX_NODES, parse_file
 from stoa_compiler.source import Document, Loc, SourceFile, Span, SpanTree
-from tests.compiler.sources import BASE
 
 
 def read(text: str | bytes) -> tuple[Document | None, Report]:
@@ -427,21 +424,3 @@ def test_an_alias_is_its_anchors_matter_and_never_followed() -> None:
     ]
     assert report.sorted()[0].help == "Remove `&x`, and write the value out in lines 2, 3, 5."
     assert data("'<<': 1\n") == {"<<": 1}
-
-
-# The work shared between processes.
-
-
-def test_any_number_of_processes_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parse_module, "MIN_FILES_TO_SHARE", 2)
-    placed = list(load(BASE, Report()).placed)
-    for number, text in enumerate(["a: [", "a: 1\na: 2\n", "\xff", "a: &x 1\n", "a: \u200b\n", ""]):
-        file = SourceFile(f"acme/plans/p{number}.yaml", f"p{number}.yaml", text.encode("latin-1", "replace"))
-        placed.append(Placed(file, "Plan", f"p{number}", "acme"))
-    results = []
-    for jobs in (1, 4):
-        report = Report()
-        documents = parse(placed, report, jobs)
-        results.append(([(p.name, d.data, d.span()) for p, d in documents], report.found))
-    assert results[0] == results[1]
-    assert {d.rule.code for d in results[0][1]} >= {"STOA101", "STOA103", "STOA105", "STOA108"}

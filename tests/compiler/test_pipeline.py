@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from stoa_compiler import parse as parse_module
 from stoa_compiler import pipeline
 from stoa_compiler.diagnostics import Report, Stop
 from stoa_compiler.graph import Graph
@@ -25,10 +24,9 @@ SOURCES = [pytest.param(BASE, "prod", id="base"), pytest.param(TENANTS, "prod", 
 
 def compiled(root: Path, environment: str, jobs: int = 1) -> Bundle:
     report = Report()
-    checked = read(root, report, jobs)
-    assert checked.graph is not None
+    made = pipeline.compiled(root, report, [environment], jobs)
     assert report.errors == 0, [d.message for d in report.found]
-    return render(checked.graph, environment, report)
+    return made.bundles[environment]
 
 
 def bytes_of(made: Bundle) -> dict[str, bytes]:
@@ -72,7 +70,7 @@ def test_surroundings_do_not_count(root: Path, environment: str, tmp_path: Path)
 
 def test_the_order_of_files_and_workers_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = bytes_of(compiled(BASE, "prod"))
-    monkeypatch.setattr(parse_module, "MIN_FILES_TO_SHARE", 1)
+    monkeypatch.setattr(pipeline, "MANY_DOCUMENTS", 1)
     for seed in range(3):
         files = [p for p in BASE.rglob("*") if p.is_file()]
         random.Random(seed).shuffle(files)
@@ -89,11 +87,11 @@ def test_findings_are_the_same_with_any_number_of_workers(tmp_path: Path, monkey
         copy_of_base(tmp_path).change(ORDERS, "status: published", "status: publishd").change(PLAN, "rate:", "rat:")
     )
     source.add("acme/plans/a.yaml", "a: [").add("umbra/plans/b.yaml", "&x y\n")
-    monkeypatch.setattr(parse_module, "MIN_FILES_TO_SHARE", 1)
+    monkeypatch.setattr(pipeline, "MANY_DOCUMENTS", 1)
     reports = []
     for jobs in (1, 4):
         report = Report()
-        read(source.root, report, jobs)
+        pipeline.compiled(source.root, report, jobs=jobs)
         reports.append(report.sorted())
     assert reports[0] == reports[1]
     assert len(reports[0]) == 5

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from stoa_compiler.beside import beside
 from stoa_compiler.checks import (
     backends,
     clients,
@@ -20,10 +19,7 @@ from stoa_compiler.graph import Graph
 
 Check = Callable[[Graph, Report], None]
 
-CHECKS: tuple[Check, ...] = (
-    platform.check,
-    clusters.check,
-    people.check,
+OF_TENANTS: tuple[Check, ...] = (
     tenants.check,
     contracts.check,
     schemas.check,
@@ -31,13 +27,11 @@ CHECKS: tuple[Check, ...] = (
     consumers.check,
     clients.check,
     secrets.check,
-    tenants.check_grants,
+    tenants.check_grants,  # Last: it reads what others found.
 )
-
-SLOW: tuple[Check, ...] = (secrets.check, clients.check, backends.check)
-"""About half of the time. Each looks at the graph alone: the last of all checks reads what others found."""
-MANY = 100
-"""Tenants from which on a child pays."""
+"""What is judged of each tenant by itself."""
+TOGETHER: tuple[Check, ...] = (platform.check, clusters.check, people.check, tenants.check_together)
+"""What is judged of the platform and of all tenants side by side. No operation is looked at."""
 
 RULES = (
     *platform.RULES,
@@ -53,20 +47,7 @@ RULES = (
 )
 
 
-def check(graph: Graph, report: Report, jobs: int = 1) -> None:
-    """Runs every check. With several `jobs`, a large graph's slowest checks run in a child."""
-    apart = [c for c in CHECKS if c in SLOW] if jobs > 1 and len(graph.tenants) >= MANY else []
-    others = beside(lambda: _found(apart, graph)) if apart else None
-    for one in CHECKS[:-1]:
-        if one not in apart:
-            one(graph, report)
-    if others is not None:
-        report.found.extend(others().found)
-    CHECKS[-1](graph, report)
-
-
-def _found(checks: Sequence[Check], graph: Graph) -> Report:
-    report = Report()
+def check(graph: Graph, report: Report, checks: Sequence[Check] = (*OF_TENANTS, *TOGETHER)) -> None:
+    """Runs the checks."""
     for one in checks:
         one(graph, report)
-    return report

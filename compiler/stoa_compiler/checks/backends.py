@@ -47,14 +47,14 @@ class _Hosts:
     listed: Mapping[str, frozenset[str]]
     """By entry of the allow-list."""
     tenants: frozenset[str]
-    """Every tenant of the graph."""
+    """Every tenant that there is."""
 
     @classmethod
     def of(cls, graph: Graph) -> "_Hosts":
         listed: dict[str, frozenset[str]] = {}
         for allowed in graph.platform.spec.backends.allowed_hosts:
             listed[allowed.host] = listed.get(allowed.host, frozenset()) | frozenset(allowed.tenants)
-        return cls(listed, frozenset(t.name for t in graph.tenants))
+        return cls(listed, graph.known | {t.name for t in graph.tenants})
 
     def named_for(self, host: str) -> frozenset[str]:
         """The tenants for which an entry names the host: it, or any name that it lies below."""

@@ -70,6 +70,8 @@ def _unique(people: list[PersonNode], what: str, key: Callable[[PersonNode], str
 
 
 def _scope(group: GroupNode, wrong: set[str], rule: Rule, report: Report) -> None:
+    if wrong.isdisjoint(group.roles):
+        return
     declared = group.origin.document.data["spec"]["groups"][group.name]["roles"]
     for index, role in enumerate(declared):
         if role in wrong:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -83,6 +84,23 @@ _KEYWORDS = frozenset(
     """.split()  # noqa: SIM905
 )
 """JSON Schema 2020-12, core to content."""
+_HOLDS: Mapping[str, str] = {
+    **dict.fromkeys(
+        """$comment const default deprecated description enum examples exclusiveMaximum exclusiveMinimum format
+        contentEncoding contentMediaType maxContains maxItems maxLength maxProperties maximum minContains minItems
+        minLength minProperties minimum multipleOf readOnly required title type uniqueItems writeOnly""".split(),  # noqa: SIM905
+        "data",
+    ),
+    **dict.fromkeys(
+        """additionalProperties contains contentSchema else if items not propertyNames then unevaluatedItems
+        unevaluatedProperties""".split(),  # noqa: SIM905
+        "schema",
+    ),
+    **dict.fromkeys(("$defs", "definitions", "dependentSchemas", "properties"), "names"),
+    **dict.fromkeys(("allOf", "anyOf", "oneOf", "prefixItems"), "list"),
+    "pattern": "pattern",
+}
+"""What a keyword's value is, of those that `is_plain` takes."""
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 _ELSEWHERE: Mapping[str, str] = {
     "nullable": '`nullable` is OpenAPI 3.0: list `"null"` among the types.',
@@ -119,6 +137,8 @@ def _operation(operation: OperationNode, report: Report) -> None:
 
 def check_schema(document: Document, loc: Loc, schema: Mapping[str, Any], report: Report) -> None:
     """Adds every mistake of the author's own schema at `loc`."""
+    if is_plain(schema):
+        return
     try:
         same = orjson.dumps(schema)
     except TypeError:
@@ -137,6 +157,40 @@ def check_schema(document: Document, loc: Loc, schema: Mapping[str, Any], report
         if len(_SOUND) >= MAX_KNOWN:
             _SOUND.clear()
         _SOUND.add(same)
+
+
+def is_plain(schema: Mapping[str, Any]) -> bool:
+    """Whether one look is enough to know that there is no mistake: most schemas are small trees of few keywords.
+
+    No means that it must be looked at closely. A tree without references has no more branches than nodes, and what
+    fits the meta-schema can then be built.
+    """
+    if type(schema) is not dict:
+        return False
+    nodes, stack = 0, [(schema, 0)]
+    while stack:
+        node, depth = stack.pop()
+        nodes += 1
+        if depth > MAX_SCHEMA_DEPTH * 2 or nodes > MAX_SCHEMA_NODES:
+            return False
+        for keyword, value in node.items():
+            holds = _HOLDS.get(keyword)
+            if holds == "data":
+                continue
+            if holds == "schema":
+                if type(value) is dict:
+                    stack.append((value, depth + 1))
+            elif holds == "names":
+                if type(value) is not dict:
+                    return False
+                stack.extend((v, depth + 2) for v in value.values() if type(v) is dict)
+            elif holds == "list":
+                if type(value) is not list:
+                    return False
+                stack.extend((v, depth + 2) for v in value if type(v) is dict)
+            elif holds != "pattern" or not isinstance(value, str) or _known_problem(value):
+                return False
+    return bool(_META.is_valid(schema))
 
 
 _SOUND: set[bytes] = set()
@@ -253,6 +307,11 @@ def _branches(node: Any, root: Mapping[str, Any], known: dict[int, int | None], 
         total = min(total + found, MAX_BRANCHES + 1)
     known[id(node)] = total
     return total
+
+
+@lru_cache(maxsize=10_000)
+def _known_problem(pattern: str) -> str:
+    return pattern_problem(pattern)
 
 
 def pattern_problem(pattern: str) -> str:

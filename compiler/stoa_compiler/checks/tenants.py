@@ -2,7 +2,7 @@
 
 from unicodedata import normalize
 
-from stoa_compiler.access import matches, permits
+from stoa_compiler.access import fits, permits, segments
 from stoa_compiler.diagnostics import Note, Report, Rule, lookalikes
 from stoa_compiler.graph import Graph, TenantNode
 from stoa_compiler.load import TENANT_FILE
@@ -45,9 +45,13 @@ RULES = (FOREIGN_PREFIX, OVER_CAP, PREFIX_OVERLAP, EMPTY_GRANT, DISPLAY_NAME)
 
 
 def check(graph: Graph, report: Report) -> None:
-    """Adds what tenants declare beyond their place."""
+    """Adds what tenants declare beyond their tier."""
     for tenant in graph.tenants:
         _caps(graph, tenant, report)
+
+
+def check_together(graph: Graph, report: Report) -> None:
+    """Adds what tenants declare that is another's."""
     _prefixes(graph, report)
     seen: dict[str, TenantNode] = {}
     for tenant in graph.tenants:
@@ -116,13 +120,14 @@ def _grants(graph: Graph, tenant: TenantNode, report: Report) -> None:
     folder = tenant.origin.document.file.shown.removesuffix(TENANT_FILE)
     if any(d.span.file.startswith(folder) for d in report.found if d.rule.severity == "error"):
         return  # A contract with mistakes of its own is not in the graph, and would seem to give nothing.
+    exposed = [(o, segments(o.tool_id)) for c in tenant.contracts for o in c.operations if o.exposed]
     for index, grant in enumerate(tenant.declared.spec.grants):
         role = roles.get(grant.role)
         if role is None or role.scope == "platform":
             continue
         for at, pattern in enumerate(grant.tools):
-            fitting = [o for c in tenant.contracts for o in c.operations if matches(pattern, o.tool_id)]
-            fitting = [o for o in fitting if o.exposed]
+            wanted = segments(pattern)
+            fitting = [o for o, of_tool in exposed if fits(wanted, of_tool)]
             useful = fitting if grant.effect == "deny" else [o for o in fitting if permits(role, o)]
             if not useful:
                 why = (

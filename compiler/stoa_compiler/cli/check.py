@@ -17,7 +17,7 @@ from stoa_compiler.cli.session import (
     report_options,
     source_argument,
 )
-from stoa_compiler.diagnostics import Report, Stop
+from stoa_compiler.diagnostics import Report
 from stoa_compiler.watch import Stopwatch, showing
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def command(
     if watch:
         _watch(source, outputs, jobs, cache)
     elif diff:
-        _show_fixes(source, jobs)
+        _show_fixes(source)
         raise SystemExit(_check(source, outputs, jobs, cache))
     else:
         raise SystemExit((_fix if fix else _check)(source, outputs, jobs, cache))
@@ -66,18 +66,12 @@ def _check(source: Path, outputs: Outputs, jobs: int, cache: "Cache | None") -> 
     if kept is not None:
         report, files, count = Report(list(kept.found)), kept.files, kept.facts["documents"]
     else:
-        from stoa_compiler.pipeline import read, render
+        from stoa_compiler.pipeline import compiled
 
         report, watch = Report(), Stopwatch()
         with showing(watch):
-            checked = read(source, report, jobs, watch)
-            if checked.graph is not None and not report.errors:
-                for environment in checked.graph.platform.spec.environments:
-                    try:
-                        render(checked.graph, environment, report, watch, jobs)
-                    except Stop:
-                        continue
-        files, count = checked.source.files, len(checked.source.placed)
+            result = compiled(source, report, jobs=jobs, watch=watch)
+        files, count = result.source.files, len(result.source.placed)
         if run and not run.keep(report.sorted(), files, {"documents": count}):
             run = None
     outputs.publish(report, files, run)
@@ -93,7 +87,7 @@ def _fix(source: Path, outputs: Outputs, jobs: int, cache: "Cache | None") -> in
     from stoa_compiler.write import replace_file
 
     report = Report()
-    mended = mend(load(source, report), report, jobs)
+    mended = mend(load(source, report), report)
     files = len(mended.changed)
     lost = [old.shown for old, new in mended.changed if not replace_file(source / old.path, old.content, new.content)]
     for shown in lost:
@@ -104,13 +98,13 @@ def _fix(source: Path, outputs: Outputs, jobs: int, cache: "Cache | None") -> in
     return OUTSIDE if lost else code
 
 
-def _show_fixes(source: Path, jobs: int) -> None:
+def _show_fixes(source: Path) -> None:
     from stoa_compiler.load import load
     from stoa_compiler.mend import mend
     from stoa_compiler.write import unified_diff
 
     report = Report()
-    for old, new in mend(load(source, report), report, jobs).changed:
+    for old, new in mend(load(source, report), report).changed:
         click.echo(unified_diff(old, new.content.decode("utf-8", "replace")), nl=False)
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,47 +186,50 @@ def _compiled(call: _Call) -> _Result:
     environment, keep_going, watch = call.environment, call.keep_going, call.watch
     with watch.phase("import"):
         from stoa_compiler.kept import bundle_digest
-        from stoa_compiler.pipeline import read, render
+        from stoa_compiler.pipeline import compiled, read, render
         from stoa_compiler.sound import sound
 
     report = Report()
-    checked = read(call.source, report, call.jobs, watch)
-    graph, files = checked.graph, checked.source.files
     left_out: tuple[str, ...] = ()
-    if keep_going and report.errors and graph is not None:
-        kept = sound(graph, checked.source, report)
-        graph, left_out = (kept.graph, kept.left_out) if kept is not None else (None, ())
-    try:
-        if graph is None or not keep_going:
-            report.stop_if_errors()
-        assert graph is not None
+    if keep_going:
+        checked = read(call.source, report, watch)
+        graph, source, tools, bundle = checked.graph, checked.source, None, None
+        if report.errors and graph is not None:
+            kept = sound(graph, source, report)
+            graph, left_out = (kept.graph, kept.left_out) if kept is not None else (None, ())
+        if graph is not None and environment in graph.platform.spec.environments:
+            rendered = Report()
+            with suppress(Stop):
+                bundle = render(graph, environment, rendered, watch, call.jobs)
+            report.found.extend(rendered.found)
+    else:
+        result = compiled(call.source, report, [environment], call.jobs, watch)
+        graph, source, tools = result.graph, result.source, result.tools
+        bundle = result.bundles.get(environment)
+    if graph is not None and (keep_going or not report.errors):
         declared = list(graph.platform.spec.environments)
         if environment not in declared:
             fail(f"`{environment}` is no environment of the platform; declared: {', '.join(declared)}", WRONG_USE)
-        rendered = Report()
-        try:
-            bundle = render(graph, environment, rendered, watch, call.jobs)
-        finally:
-            report.found.extend(rendered.found)
-    except Stop:
-        return _Result(report.sorted(), files, {"rendered": False}, None, checked.source.placed)
+    files = source.files
+    if graph is None or bundle is None:
+        return _Result(report.sorted(), files, {"rendered": False}, None, source.placed)
     contents = {path: artifact.content for path, artifact in bundle.files.items()}
     tenants = graph.tenants_in(environment)
     facts: dict[str, Any] = {
         "rendered": True,
         "bundle": bundle_digest(contents),
-        "documents": len(checked.source.placed),
+        "documents": len(source.placed),
         "tenants": len(tenants),
-        "tools": sum(len(t.operations) for t in tenants),
+        "tools": sum(len(t.operations) if tools is None else tools[t.name] for t in tenants),
         "artifacts": len(contents),
         "digest": bundle.digest,
         "leftOut": list(left_out),
     }
     if call.as_summary:
-        from stoa_compiler.tokens import weight
+        from stoa_compiler.tokens import of_catalog
 
-        facts["tokens"] = {t.name: sum(map(weight, t.operations)) for t in tenants}
-    return _Result(report.sorted(), files, facts, contents, checked.source.placed)
+        facts["tokens"] = {t.name: of_catalog(contents.get(f"mcp/tenants/{t.name}.json")) for t in tenants}
+    return _Result(report.sorted(), files, facts, contents, source.placed)
 
 
 def _write(call: _Call, result: _Result, run: "Run | None") -> bool:

@@ -21,7 +21,7 @@ import click
 import orjson
 
 from stoa_compiler.cli.saves import stamps
-from stoa_compiler.cli.session import FINDINGS, OUTSIDE, WRONG_USE, fail, jobs_option, show, source_argument
+from stoa_compiler.cli.session import FINDINGS, OUTSIDE, WRONG_USE, fail, show, source_argument
 from stoa_compiler.diagnostics import Report, Stop
 from stoa_compiler.local import Endpoints, localise
 from stoa_compiler.pipeline import Bundle, read, render
@@ -60,7 +60,6 @@ _LOOK_SECONDS = 0.02
     help="Folder of the bundle and the audit log.",
 )
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@jobs_option
 def command(
     source: Path,
     environment: str,
@@ -69,7 +68,6 @@ def command(
     mock_port: int,
     state: Path,
     form: str,
-    jobs: int,
 ) -> None:
     """Compile SOURCE and serve it on this machine, with a development issuer and mock backends; again on every save.
 
@@ -77,7 +75,7 @@ def command(
     """
     ports = [_free(p) for p in (port, issuer_port, mock_port)]
     endpoints = Endpoints(*(f"http://{_HOST}:{p}" for p in ports))
-    bundle = _compile(source, environment, endpoints, jobs)
+    bundle = _compile(source, environment, endpoints)
     folder = state / "bundle"
     try:
         write(bundle.files, folder)
@@ -88,17 +86,17 @@ def command(
         fail(str(error), OUTSIDE)
 
 
-def _compile(source: Path, environment: str, endpoints: Endpoints, jobs: int) -> Bundle:
-    bundle = _compiled(source, environment, endpoints, jobs)
+def _compile(source: Path, environment: str, endpoints: Endpoints) -> Bundle:
+    bundle = _compiled(source, environment, endpoints)
     if bundle is None:
         raise SystemExit(FINDINGS)
     return bundle
 
 
-def _compiled(source: Path, environment: str, endpoints: Endpoints, jobs: int = 1) -> Bundle | None:
+def _compiled(source: Path, environment: str, endpoints: Endpoints) -> Bundle | None:
     """The bundle; None where the source has errors, which are shown then."""
     report = Report()
-    checked = read(source, report, jobs)
+    checked = read(source, report)
     try:
         report.stop_if_errors()
         assert checked.graph is not None

@@ -1,16 +1,16 @@
 """The target `mcp`: what the runtime serves. A platform index, one catalog per tenant, and their manifest."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
-from stoa_compiler.access import matches
 from stoa_compiler.diagnostics import Report, Rule
 from stoa_compiler.graph import ConsumerNode, ContractNode, Graph, OperationNode, Origin, PlanNode, TenantNode
 from stoa_compiler.operations import legacy_output_schema
 from stoa_compiler.source import Span
-from stoa_compiler.target import Artifact, Artifacts, Target
+from stoa_compiler.target import Artifact, Artifacts, Parts, Target
 from stoa_schemas import bundle
 from stoa_schemas.base import milliseconds
 from stoa_schemas.documents.access import PERMISSION_FOR
@@ -58,13 +58,10 @@ def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifac
     """The runtime's files for one environment, sorted by path."""
     declared = graph.environment(environment)
     tenants = graph.tenants_in(environment)
-    files = [
-        _artifact(bundle.PLATFORM_INDEX, _index(graph, environment, tenants), (graph.origin,)),
-        *(
-            _artifact(_catalog_path(t.name), _catalog(t, environment, declared.limit_factor), _origins(t))
-            for t in tenants
-        ),
-    ]
+    files = [_artifact(bundle.PLATFORM_INDEX, _index(graph, environment, tenants), (graph.origin,))]
+    for tenant in tenants:
+        made = earlier.get(_catalog_path(tenant.name))
+        files += emit_tenant(graph, environment, tenant) if made is None else [made]
     if declared.development:
         files.append(_artifact(bundle.DEVELOPMENT, _development(graph, tenants), (graph.origin,)))
     files.sort(key=lambda a: a.path)
@@ -75,6 +72,12 @@ def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifac
         files=[a.listing for a in files],
     )
     return sorted([*files, _artifact(bundle.RUNTIME_MANIFEST, manifest, (graph.origin,))], key=lambda a: a.path)
+
+
+def emit_tenant(graph: Graph, environment: str, tenant: TenantNode) -> Sequence[Artifact]:
+    """The tenant's catalog."""
+    factor = graph.environment(environment).limit_factor
+    return [_artifact(_catalog_path(tenant.name), _catalog(tenant, environment, factor), _origins(tenant))]
 
 
 def _artifact(path: str, part: bundle.Part, origins: tuple[Origin, ...]) -> Artifact:
@@ -164,6 +167,7 @@ def _catalog(tenant: TenantNode, environment: str, factor: float) -> bundle.Cata
     )
 
 
+@lru_cache(maxsize=4096)
 def _rate(rate: str, factor: float, concurrency: int | None = None) -> bundle.RateLimit:
     calls, _, span = rate.partition("/")
     return bundle.RateLimit(calls=int(calls) * factor, seconds=_SPANS[span], concurrency=concurrency)
@@ -285,16 +289,27 @@ def _development(graph: Graph, tenants: Sequence[TenantNode]) -> bundle.Developm
 
 def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report) -> None:
     """Reads the files back as plain JSON and rebuilds who may call what from the grants alone."""
+    for tenant in graph.tenants_in(environment):
+        verify_tenant(graph, environment, tenant, artifacts, report)
+    verify_rest(graph, environment, artifacts, report)
+
+
+def verify_rest(graph: Graph, environment: str, artifacts: Artifacts, report: Report) -> None:
+    """Compares the files with what the manifest names."""
     manifest = orjson.loads(artifacts[bundle.RUNTIME_MANIFEST].content)
     named = {f["path"]: f["sha256"] for f in manifest["files"]}
     found = {p: bundle.sha256(a.content) for p, a in artifacts.items() if p != bundle.RUNTIME_MANIFEST}
     for path in sorted(named.keys() ^ found.keys() | {p for p in named.keys() & found.keys() if named[p] != found[p]}):
         report.add(DIGEST_DIFFERS, graph.origin.document.span(), f"`{path}` is not what the manifest names")
     for tenant in graph.tenants_in(environment):
-        content = artifacts.get(_catalog_path(tenant.name))
-        if content is None:
+        if _catalog_path(tenant.name) not in artifacts:
             report.add(TABLE_DIFFERS, tenant.origin.document.span(), f"`{tenant.name}` has no catalog")
-            continue
+
+
+def verify_tenant(graph: Graph, environment: str, tenant: TenantNode, artifacts: Artifacts, report: Report) -> None:
+    """Reads the tenant's catalog back, where there is one."""
+    content = artifacts.get(_catalog_path(tenant.name))
+    if content is not None:
         _verify_catalog(graph, tenant, orjson.loads(content.content), report)
 
 
@@ -345,22 +360,26 @@ def _declared_access(graph: Graph, tenant: TenantNode) -> Iterator[tuple[str, st
         *((g, False) for g in tenant.declared.spec.grants),
         *((g, True) for g in graph.platform.spec.grants),
     ]
-    for contract in tenant.contracts:
-        spec = contract.declared.spec
-        for name, operation in spec.operations.items():
-            if spec.status == "draft" or not operation.agents or "mcp" not in operation.protocols:
+    tools = [
+        ((tenant.name, contract.name, name), PERMISSION_FOR[operation.side_effects])
+        for contract in tenant.contracts
+        if contract.declared.spec.status != "draft"
+        for name, operation in contract.declared.spec.operations.items()
+        if operation.agents and "mcp" in operation.protocols
+    ]
+    for role, declared in roles.items():
+        mine = [
+            (pattern.split(":"), g.effect)
+            for g, crosses in grants
+            if g.role == role and (declared.scope == "platform") == crosses
+            for pattern in g.tools
+        ]
+        for tool, permission in tools:
+            if permission not in declared.permissions:
                 continue
-            tool = f"{tenant.name}:{contract.name}:{name}"
-            for role, declared in roles.items():
-                effects = {
-                    g.effect
-                    for g, crosses in grants
-                    if g.role == role
-                    and (declared.scope == "platform") == crosses
-                    and any(matches(p, tool) for p in g.tools)
-                }
-                if effects == {"allow"} and PERMISSION_FOR[operation.side_effects] in declared.permissions:
-                    yield role, tool
+            # By another way than `access` goes: this is the second opinion on it.
+            if {e for p, e in mine if all(w in ("*", s) for w, s in zip(p, tool, strict=True))} == {"allow"}:
+                yield role, ":".join(tool)
 
 
-TARGET = Target(name="mcp", emit=emit, verify=verify, rules=RULES)
+TARGET = Target(name="mcp", emit=emit, verify=verify, rules=RULES, parts=Parts(emit_tenant, verify_tenant, verify_rest))
