@@ -1,0 +1,1 @@
+"""The plan: what a change of the source does, compared by meaning and not by text."""
