@@ -74,25 +74,29 @@ class Cache:
             return None
         return payload
 
-    def put(self, key: str, payload: bytes) -> None:
-        """Keeps the entry, in one step, and makes room for it."""
-        if len(payload) > self.limit // 4:
+    def put(self, key: str, *payload: bytes, making_room: bool = True) -> None:
+        """Keeps the entry, the parts of its content in a row, in one step, and makes room for it.
+
+        Who keeps many entries asks for room once, in the end.
+        """
+        if sum(map(len, payload)) > self.limit // 4:
             return
         staging = f"{self.folder}/.{os.getpid()}-{time.monotonic_ns()}.new"
         try:
             descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             with open(descriptor, "wb") as stream:  # noqa: PTH123
-                stream.write(_MAGIC + _seal(key, payload))
-                stream.write(payload)
+                stream.write(_MAGIC + _seal(key, *payload))
+                stream.writelines(payload)
             os.replace(staging, self._path(key))  # noqa: PTH105
-            self._make_room()
+            if making_room:
+                self.make_room()
         except OSError:
             Path(staging).unlink(missing_ok=True)
 
     def _path(self, key: str) -> str:
         return f"{self.folder}/{hashlib.sha256(key.encode()).hexdigest()}"
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
         """Removes what was not used for longest, until the rest fits; and what killed runs left."""
         found = []
         now = time.time()
@@ -124,10 +128,11 @@ def _ours(status: os.stat_result) -> bool:
     return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _seal(key: str, payload: bytes) -> bytes:
+def _seal(key: str, *payload: bytes) -> bytes:
     """The digest of an entry: of its content, and of what it stands for."""
     digest = hashlib.sha256(hashlib.sha256(key.encode()).digest())
-    digest.update(payload)
+    for part in payload:
+        digest.update(part)
     return digest.digest()
 
 
@@ -146,7 +151,18 @@ class Snapshot:
     digest: str = ""
     """Of every path and its bytes."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """Of files that were read for it, by path."""
+    """Of each file, by path; nothing where the stamps alone told the digest of all."""
+    index: str = ""
+    """The entry that has the digests of the last time."""
+
+    def digests_of_all(self, cache: Cache) -> Mapping[str, str]:
+        """The digest of each file, by path; nothing where they are not known."""
+        if not self.digests:
+            index = orjson.loads(cache.get(self.index) or b"{}")
+            known = {path: index[path] for path, stamp in self.stamps.items() if path in index}
+            if all(tuple(entry[:4]) == self.stamps[path] for path, entry in known.items()):
+                self.digests = {path: entry[4] for path, entry in known.items()}
+        return self.digests if len(self.digests) == len(self.stamps) else {}
 
     def still_holds(self, read: Mapping[str, bytes]) -> bool:
         """Whether the folder is as it was, and what a run has `read` by path is what the digest stands for."""
@@ -170,14 +186,14 @@ def snapshot(root: Path, wanted: Callable[[str], bool], cache: Cache) -> Snapsho
     if not where.isprintable() or not all(map(str.isprintable, stamps)):
         return None  # Names that no text can hold: such a source has findings, and is rare.
     seen = hashlib.sha256(repr(sorted(stamps.items())).encode()).hexdigest()
-    found = Snapshot(root, wanted, stamps, taken)
+    found = Snapshot(root, wanted, stamps, taken, index=f"index {where}")
     shortcut = cache.get(f"seen {where}")
     if shortcut is not None and shortcut[:64] == seen.encode():
         found.digest = shortcut[65:].decode()
         return found
     index: dict[str, Any] = {}
     if shortcut is not None:
-        index = orjson.loads(cache.get(f"index {where}") or b"{}")
+        index = orjson.loads(cache.get(found.index) or b"{}")
     digests: dict[str, str] = {}
     for path, stamp in stamps.items():
         known = index.get(path)
@@ -191,7 +207,7 @@ def snapshot(root: Path, wanted: Callable[[str], bool], cache: Cache) -> Snapsho
     found.digests = digests
     found.digest = digest_of(digests)
     old = {path: [*stamps[path], digests[path]] for path in stamps if not _is_young(stamps[path], taken)}
-    cache.put(f"index {where}", orjson.dumps(old))
+    cache.put(found.index, orjson.dumps(old))
     # Without a young file the stamps alone tell; with one, they say only that there is an index.
     cache.put(f"seen {where}", f"{seen if len(old) == len(stamps) else '-' * 64} {found.digest}".encode())
     return found

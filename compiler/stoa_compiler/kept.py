@@ -10,7 +10,9 @@ import orjson
 
 from stoa_compiler.cache import Cache, Snapshot, compiler_digest, digest_of, is_any, is_source, snapshot
 from stoa_compiler.diagnostics import Diagnostic, Edit, Fix, Note, Rule
-from stoa_compiler.load import shown_root
+from stoa_compiler.load import Source, shown_root
+from stoa_compiler.sending import send
+from stoa_compiler.shares import Share
 from stoa_compiler.source import SourceFile, Span
 
 
@@ -33,6 +35,8 @@ class Run:
     key: str
     source: Path
     before: Snapshot
+    compiler: str
+    """The digest of what compiles."""
 
     @classmethod
     def of(cls, cache: Cache | None, source: Path, command: str, options: Mapping[str, Any]) -> "Run | None":
@@ -43,7 +47,13 @@ class Run:
         if before is None or compiler is None:
             return None
         depends_on = [command, options, str(shown_root(source)), compiler, before.digest]
-        return cls(cache, orjson.dumps(depends_on, option=orjson.OPT_SORT_KEYS).decode(), source, before)
+        key = orjson.dumps(depends_on, option=orjson.OPT_SORT_KEYS).decode()
+        return cls(cache, key, source, before, compiler)
+
+    @property
+    def tenants(self) -> "Tenants":
+        """What is kept of single tenants, whatever the command."""
+        return Tenants(self.cache, f"{self.compiler} {shown_root(self.source)}", self.before)
 
     def recall(self, forms: Sequence[str]) -> Kept | None:
         """What such a run gave before; None where that, or one of the `forms`, is not known.
@@ -94,7 +104,7 @@ class Run:
     def keep_bundle(self, files: Mapping[str, bytes]) -> None:
         """Keeps a bundle's files, one after the other."""
         listing = orjson.dumps([[path, len(content)] for path, content in files.items()])
-        self.cache.put(f"bundle {self.key}", b"\n".join([listing, b"".join(files.values())]))
+        self.cache.put(f"bundle {self.key}", listing, b"\n", *files.values())
 
     def bundle(self) -> dict[str, bytes] | None:
         """The files of the bundle; None where they are not known."""
@@ -112,6 +122,60 @@ class Run:
         """Whether the folder holds the very files that `digest` names, and nothing else."""
         here = snapshot(out, is_any, self.cache) if out.is_dir() and not out.is_symlink() else None
         return here is not None and here.digest == digest
+
+
+@dataclass(frozen=True)
+class Tenants:
+    """What single tenants came to, each by the bytes of its own documents and of the platform's.
+
+    Only of tenants without errors: where nothing is wrong, nothing depends on what else there is.
+    """
+
+    cache: Cache
+    scope: str
+    """What else it depends on."""
+    before: Snapshot
+
+    def known(self, environments: Sequence[str] | None) -> "dict[str, list[bytes]]":
+        """By tenant, what was kept of it: of the environments named, or of all where it is None."""
+        by_tenant: dict[str, dict[str, str]] = {}
+        for path, digest in self.before.digests_of_all(self.cache).items():
+            tenant, slash, _ = path.partition("/")
+            by_tenant.setdefault(tenant if slash else "", {})[path] = digest
+        platform = by_tenant.pop("", {})
+        found = {}
+        for tenant, digests in by_tenant.items():
+            key = self._key(tenant, {**platform, **digests})
+            first = self.cache.get(key)
+            if first is None:
+                continue
+            listed, _, judged = first.partition(b"\n")
+            declared = orjson.loads(listed)
+            wanted = declared if environments is None else [e for e in environments if e in declared]
+            rest = [self.cache.get(f"{environment} {key}") for environment in wanted]
+            sent = [judged, *(r for r in rest if r is not None)]
+            if len(sent) == 1 + len(wanted):
+                found[tenant] = sent
+        return found
+
+    def keep(self, share: Share, source: Source) -> None:
+        """Keeps what can be known again of the share's tenants."""
+        if share.graph is None or any(d.rule.severity == "error" for d in share.found):
+            return
+        platform: dict[str, str] = {}
+        by_tenant: dict[str, dict[str, str]] = {t.name: {} for t in share.graph.tenants}
+        for file in source.files.values():
+            tenant, slash, _ = file.path.partition("/")
+            (by_tenant.get(tenant, {}) if slash else platform)[file.path] = hashlib.sha256(file.content).hexdigest()
+        declared = list(share.graph.platform.spec.environments)
+        for one in share.by_tenant():
+            key = self._key(one.name, {**platform, **by_tenant[one.name]})
+            for environment, made in one.rendered.items():
+                self.cache.put(f"{environment} {key}", send((environment, made)), making_room=False)
+            self.cache.put(key, orjson.dumps(declared) + b"\n" + send(one.judged), making_room=False)
+
+    def _key(self, tenant: str, digests: Mapping[str, str]) -> str:
+        return f"tenant {tenant} {self.scope} {digest_of(digests)}"
 
 
 def bundle_digest(files: Mapping[str, bytes]) -> str:

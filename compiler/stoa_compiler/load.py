@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stoa_compiler.diagnostics import Report, Rule, lookalikes, nearest
-from stoa_compiler.source import SourceFile
+from stoa_compiler.source import SourceFile, UnreadFile
 from stoa_schemas.names import is_id, is_reserved
 
 PLATFORM_FILE = "platform.yaml"
@@ -105,6 +105,11 @@ class Source:
     elsewhere: tuple[tuple[str, str, str], ...] = ()
     """Tenant, kind and name of the documents of tenants that are left out here."""
 
+    @property
+    def count(self) -> int:
+        """How many documents there are."""
+        return len(self.placed) + len(self.elsewhere)
+
     def narrowed(self, tenants: Collection[str]) -> "Source":
         """The platform's document and those tenants alone, which mean here what they mean in the whole source."""
         return Source(
@@ -118,10 +123,11 @@ class Source:
         )
 
 
-def load(root: Path, report: Report, unsaved: Mapping[str, bytes] | None = None) -> Source:
+def load(root: Path, report: Report, unsaved: Mapping[str, bytes] | None = None, known: Collection[str] = ()) -> Source:
     """The files below `root`, each with what its path says it is; what has no place there is reported.
 
-    `unsaved` is what an editor holds: content by path below `root`, which stands for the file's own.
+    `unsaved` is what an editor holds: content by path below `root`, which stands for the file's own. Of tenants that
+    are `known`, only the names of documents are taken.
     """
     unsaved = unsaved or {}
     shown = shown_root(root)
@@ -133,10 +139,18 @@ def load(root: Path, report: Report, unsaved: Mapping[str, bytes] | None = None)
     placed: list[Placed] = []
     descriptions: dict[str, SourceFile] = {}
     files: dict[str, SourceFile] = {}
+    elsewhere: list[tuple[str, str, str]] = []
     tenants: dict[str, bool] = {}
     refused: set[str] = set()
     for path in sorted({*_walk(root, shown, report), *unsaved}):
         parts = _printable(path).split("/")
+        if parts[0] in known and len(parts) > 1:
+            unread = UnreadFile.of(path, prefix + path, f"{root}/{path}")
+            files[unread.shown] = unread
+            there = _place(parts, unread, report)
+            if isinstance(there, Placed):
+                elsewhere.append((parts[0], there.kind, there.name))
+            continue
         file = _read(f"{root}/{path}", path, f"{prefix}{'/'.join(parts)}", report, unsaved.get(path))
         if file is None:
             refused.add(parts[0])
@@ -162,7 +176,7 @@ def load(root: Path, report: Report, unsaved: Mapping[str, bytes] | None = None)
         if not complete and tenant not in refused:
             first = next(f for f in files.values() if f.path.startswith(tenant + "/"))
             report.add(NO_TENANT_FILE, first.span(), f"`{tenant}/{TENANT_FILE}` is missing")
-    return Source(tuple(placed), descriptions, files)
+    return Source(tuple(placed), descriptions, files, tuple(elsewhere))
 
 
 def shown_root(root: Path) -> Path:

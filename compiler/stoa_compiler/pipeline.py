@@ -4,7 +4,7 @@ load -> parse -> validate -> link -> check -> emit -> verify -> write
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,13 +17,16 @@ from stoa_compiler.graph import Graph
 from stoa_compiler.link import link
 from stoa_compiler.load import Source, load
 from stoa_compiler.parse import parse
-from stoa_compiler.shares import Parts, Share
+from stoa_compiler.shares import Forgetful, Memory, Parts
 from stoa_compiler.target import Artifact, Target
 from stoa_compiler.targets import TARGETS
 from stoa_compiler.unlinked import judge_unlinked
 from stoa_compiler.validate import validate
 from stoa_compiler.watch import UNWATCHED, Watch
 from stoa_schemas import bundle
+
+FORGETFUL = Forgetful()
+NOTHING: Parts = {}
 
 
 @dataclass(frozen=True)
@@ -94,33 +97,38 @@ def _check_together(graph: Graph | None, report: Report, watch: Watch) -> None:
 
 
 def compiled(
-    root: Path, report: Report, environments: Sequence[str] | None = None, jobs: int = 1, watch: Watch = UNWATCHED
+    root: Path,
+    report: Report,
+    environments: Sequence[str] | None = None,
+    jobs: int = 1,
+    watch: Watch = UNWATCHED,
+    memory: Memory = FORGETFUL,
 ) -> Compiled:
     """The source and its bundles: of all environments that it declares, or of those named that it declares.
 
-    With several `jobs`, the tenants of a large source are shared among processes.
+    With several `jobs`, the tenants of a large source are shared among processes. Tenants that `memory` knows are not
+    read again.
     """
+    with watch.phase("recall", "tenants"):
+        known = memory.known(environments)
     with watch.phase("load"):
-        source = load(root, report)
-    if jobs == 1 or len(source.placed) < MANY_DOCUMENTS:
-        graph = judge(source, report, watch).graph
-        share = Share(report.found, graph, {}, {}, {t.name: len(t.operations) for t in graph.tenants} if graph else {})
-    else:
-        with watch.phase("shares"):
-            share = shares.whole(shares.compiled(source, jobs, environments, _judged, targets_of), source, report)
-        graph = share.graph
-        _check_together(graph, report, watch)
+        source = load(root, report, known=known)
+    large = len(source.placed) + len(source.elsewhere) >= MANY_DOCUMENTS
+    judged = partial(_judged, watch=watch) if jobs == 1 or not large else _judged
+    making = shares.Making(judged, targets_of, environments, memory)
+    with watch.phase("shares") if jobs > 1 and large else nullcontext():
+        made = making.shares(source, jobs if len(source.placed) >= MANY_DOCUMENTS else 1)
+    share = shares.whole(made, known, source, report)
+    _check_together(share.graph, report, watch)
     bundles: dict[str, Bundle] = {}
-    if graph is not None and not report.errors:
-        declared = list(graph.platform.spec.environments)
-        for environment in declared if environments is None else [e for e in environments if e in declared]:
+    if share.graph is not None and not report.errors:
+        for environment in shares.wanted(share.graph, environments):
             rendered = Report(list(share.proved.get(environment, ())))
             with suppress(Stop):
-                bundles[environment] = render(
-                    graph, environment, rendered, watch, jobs, share.parts.get(environment, {})
-                )
+                parts = share.parts.get(environment, {})
+                bundles[environment] = render(share.graph, environment, rendered, watch, jobs if large else 1, parts)
             report.found.extend(rendered.found)
-    return Compiled(source, graph, bundles, share.tools)
+    return Compiled(source, share.graph, bundles, share.tools)
 
 
 def render(
@@ -129,7 +137,7 @@ def render(
     report: Report,
     watch: Watch = UNWATCHED,
     jobs: int = 1,
-    parts: Parts | None = None,
+    parts: Parts = NOTHING,
 ) -> Bundle:
     """The environment's bundle, each target's artifacts verified; raises `Stop` when one does not hold.
 
@@ -142,7 +150,7 @@ def render(
     files_of = graph.files if jobs > 1 and parts else {}
     for number, target in enumerate(targets):
         carried = {p: a for p, a in files.items() if p.split("/")[0] in target.carries}
-        proved = parts.get(target.name) if parts else None
+        proved = {a.path: a for made in parts[target.name].values() for a in made} if target.name in parts else None
         make = partial(_made, target, graph, environment, carried, proved, watch)
         if jobs > 1 and parts and not any(target.name in later.carries for later in targets[number + 1 :]):
             beyond.append((target, beside(make, sending.send, partial(sending.receive, file=files_of.__getitem__))))

@@ -5,9 +5,10 @@ documents: so each share is judged, rendered and proved alone, and gives back it
 its tenants without their operations. What looks at all tenants side by side is done once, with these.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 from stoa_compiler.beside import beside
 from stoa_compiler.diagnostics import Diagnostic, Report
@@ -17,8 +18,8 @@ from stoa_compiler.sending import receive, send
 from stoa_compiler.source import SourceFile
 from stoa_compiler.target import Artifact, Target
 
-Parts = Mapping[str, Mapping[str, Artifact]]
-"""Artifacts that are one tenant's alone, proved: by target and path."""
+Parts = Mapping[str, Mapping[str, Sequence[Artifact]]]
+"""Artifacts that are one tenant's alone, proved: by target and tenant."""
 
 
 @dataclass(frozen=True)
@@ -35,47 +36,144 @@ class Share:
     tools: Mapping[str, int]
     """How many each tenant has."""
 
+    def by_tenant(self) -> "Iterator[One]":
+        """What can be known again, by tenant: nothing of those where a finding stands elsewhere than in its files."""
+        assert self.graph is not None
+        if any(self.proved.values()):
+            return
+        for tenant in self.graph.tenants:
+            shown = tenant.origin.document.file.shown
+            folder = shown[: len(shown) - len("tenant.yaml")]
+            mine = [d for d in self.found if d.span.file.startswith(folder)]
+            yield One(
+                name=tenant.name,
+                judged=(light(tenant), mine, self.tools[tenant.name]),
+                rendered={
+                    environment: {target: made[tenant.name] for target, made in parts.items() if tenant.name in made}
+                    for environment, parts in self.parts.items()
+                },
+            )
+
+
+@dataclass(frozen=True)
+class One:
+    """What came of one tenant."""
+
+    name: str
+    judged: tuple[TenantNode, Sequence[Diagnostic], int]
+    """The tenant without operations, what was found in its files, and how many tools it has."""
+    rendered: Mapping[str, Mapping[str, Sequence[Artifact]]]
+    """Its own artifacts, proved: by environment and target."""
+
+
+class Memory(Protocol):
+    """Whatever remembers tenants."""
+
+    def known(self, environments: Sequence[str] | None) -> Mapping[str, Sequence[bytes]]:
+        """What was sent of each tenant that is as it was: `One.judged`, and an environment with its `rendered`."""
+
+    def keep(self, share: Share, source: Source) -> None:
+        """Remembers a share's tenants."""
+
+
+class Forgetful:
+    """A memory that keeps nothing."""
+
+    def known(self, environments: Sequence[str] | None) -> Mapping[str, Sequence[bytes]]:
+        """Nothing."""
+        return {}
+
+    def keep(self, share: Share, source: Source) -> None:
+        """Does nothing."""
+
 
 Judge = Callable[[Source, Report], Graph | None]
 """Takes a source to its graph and judges its tenants."""
 TargetsOf = Callable[[Graph, str], Sequence[Target]]
 
 
-def whole(shares: Sequence[Share], source: Source, report: Report) -> Share:
-    """The shares of a source as one; `report` gets their findings."""
+@dataclass(frozen=True)
+class Making:
+    """How a share is made."""
+
+    judge: Judge
+    targets_of: TargetsOf
+    environments: Sequence[str] | None
+    """Those to render: all that the platform declares where it is None."""
+    memory: Memory
+
+    def share(self, source: Source) -> Share:
+        """What comes of the source's tenants."""
+        report = Report()
+        graph = self.judge(source, report)
+        parts: dict[str, Parts] = {}
+        proved: dict[str, Sequence[Diagnostic]] = {}
+        if graph is not None and not report.errors:
+            for environment in wanted(graph, self.environments):
+                proofs = Report()
+                parts[environment] = {
+                    target.name: _parts(target, graph, environment, proofs)
+                    for target in self.targets_of(graph, environment)
+                    if target.parts is not None
+                }
+                proved[environment] = proofs.found
+        tools = {} if graph is None else {t.name: len(t.operations) for t in graph.tenants}
+        share = Share(report.found, graph, parts, proved, tools)
+        self.memory.keep(share, source)
+        return share
+
+    def light(self, source: Source) -> Share:
+        """The same as it is sent: its tenants without operations."""
+        share = self.share(source)
+        if share.graph is None:
+            return share
+        return replace(share, graph=replace(share.graph, tenants=tuple(map(light, share.graph.tenants))))
+
+    def shares(self, source: Source, count: int) -> list[Share]:
+        """The source's shares, `count` of them; children make all but the first."""
+        files = {file.path: file for file in source.files.values()}
+        parts = divided(source, count)
+        load = partial(_received, files=files)
+        others = [beside(partial(self.light, part), send, load) for part in parts[1:]]
+        return [self.share(parts[0]), *(other() for other in others)]
+
+
+def wanted(graph: Graph, environments: Collection[str] | None) -> list[str]:
+    """Those environments that the platform declares, in its order: all of them where it is None."""
+    return [e for e in graph.platform.spec.environments if environments is None or e in environments]
+
+
+def whole(shares: Sequence[Share], known: Mapping[str, Sequence[bytes]], source: Source, report: Report) -> Share:
+    """The shares of a source, and the tenants that were known, as one; `report` gets what was found."""
     report.found.extend(d for share in shares for d in share.found)
-    graphs = [share.graph for share in shares if share.graph is not None]
-    environments = list(dict.fromkeys(e for share in shares for e in share.proved))
-    tenants = sorted((t for g in graphs for t in g.tenants), key=lambda t: t.name)
-    return Share(
-        found=report.found,
-        graph=replace(graphs[0], tenants=tuple(tenants)) if graphs else None,
-        parts={e: _together([s.parts.get(e, {}) for s in shares]) for e in environments},
-        proved={e: [d for s in shares for d in s.proved.get(e, ())] for e in environments},
-        tools={name: count for share in shares for name, count in share.tools.items()},
-    )
-
-
-def _together(parts: Sequence[Parts]) -> Parts:
-    names = dict.fromkeys(name for part in parts for name in part)
-    return {name: {path: a for part in parts for path, a in part.get(name, {}).items()} for name in names}
-
-
-def compiled(
-    source: Source, count: int, environments: Sequence[str] | None, judge: Judge, targets_of: TargetsOf
-) -> list[Share]:
-    """The source's shares, `count` of them; children make all but the first.
-
-    `environments` are those to render: all that the platform declares where it is None.
-    """
-    files = {file.path: file for file in source.files.values()}
-    work = [partial(_compiled, part, environments, judge, targets_of) for part in divided(source, count)]
-    others = [beside(partial(_light, w), send, partial(_received, files=files)) for w in work[1:]]
-    return [work[0](), *(other() for other in others)]
+    graph = next((share.graph for share in shares if share.graph is not None), None)
+    if graph is None:
+        return Share(report.found, None, {}, {}, {})
+    tenants = [t for share in shares if share.graph is not None for t in share.graph.tenants]
+    tools = {name: count for share in shares for name, count in share.tools.items()}
+    parts: dict[str, dict[str, dict[str, Sequence[Artifact]]]] = {}
+    for share in shares:
+        for environment, made in share.parts.items():
+            for target, of_tenants in made.items():
+                parts.setdefault(environment, {}).setdefault(target, {}).update(of_tenants)
+    files = {file.path: file for file in source.files.values()} if known else {}
+    for name, sent in known.items():
+        (tenant, found, count), *rendered = [receive(s, files.__getitem__) for s in sent]
+        tenants.append(tenant)
+        tools[name] = count
+        report.found.extend(found)
+        for environment, of_targets in rendered:
+            for target, artifacts in of_targets.items():
+                parts.setdefault(environment, {}).setdefault(target, {})[name] = artifacts
+    proved = {e: [d for s in shares for d in s.proved.get(e, ())] for e in parts}
+    together = replace(graph, tenants=tuple(sorted(tenants, key=lambda t: t.name)))
+    return Share(report.found, together, parts, proved, tools)
 
 
 def divided(source: Source, count: int) -> list[Source]:
-    """The source narrowed to as many groups of tenants, of about as many bytes each."""
+    """The source narrowed to as many groups of tenants, of about as many bytes each; itself where it is one."""
+    if count == 1:
+        return [source]
     sizes: dict[str, int] = {}
     for place in source.placed:
         if place.tenant is not None:
@@ -94,41 +192,13 @@ def _received(sent: bytes, files: Mapping[str, SourceFile]) -> Share:
     return share
 
 
-def _compiled(source: Source, environments: Sequence[str] | None, judge: Judge, targets_of: TargetsOf) -> Share:
-    report = Report()
-    graph = judge(source, report)
-    parts: dict[str, Parts] = {}
-    proved: dict[str, Sequence[Diagnostic]] = {}
-    if graph is not None and not report.errors:
-        declared = list(graph.platform.spec.environments)
-        for environment in declared if environments is None else [e for e in environments if e in declared]:
-            proofs = Report()
-            parts[environment] = {
-                target.name: _parts(target, graph, environment, proofs)
-                for target in targets_of(graph, environment)
-                if target.parts is not None
-            }
-            proved[environment] = proofs.found
-    tools = {} if graph is None else {t.name: len(t.operations) for t in graph.tenants}
-    return Share(report.found, graph, parts, proved, tools)
-
-
-def _parts(target: Target, graph: Graph, environment: str, report: Report) -> dict[str, Artifact]:
+def _parts(target: Target, graph: Graph, environment: str, report: Report) -> dict[str, Sequence[Artifact]]:
     assert target.parts is not None
-    made: dict[str, Artifact] = {}
+    made: dict[str, Sequence[Artifact]] = {}
     for tenant in graph.tenants_in(environment):
-        mine = {a.path: a for a in target.parts.emit(graph, environment, tenant)}
-        target.parts.verify(graph, environment, tenant, mine, report)
-        made.update(mine)
+        made[tenant.name] = target.parts.emit(graph, environment, tenant)
+        target.parts.verify(graph, environment, tenant, {a.path: a for a in made[tenant.name]}, report)
     return made
-
-
-def _light(work: Callable[[], Share]) -> Share:
-    """The share as it is sent: its tenants without operations, its artifacts without a list of where they came from."""
-    share = work()
-    if share.graph is None:
-        return share
-    return replace(share, graph=replace(share.graph, tenants=tuple(map(light, share.graph.tenants))))
 
 
 def light(tenant: TenantNode) -> TenantNode:

@@ -45,6 +45,25 @@ class SourceFile:
         return Span(self.shown, line, column, line, column + length)
 
 
+class UnreadFile(SourceFile):
+    """A file whose bytes are read when somebody asks for them: nobody does while its meaning is known."""
+
+    @classmethod
+    def of(cls, path: str, shown: str, full: str) -> "UnreadFile":
+        """The file that lies at `full`; raises `OSError` when it is asked for and cannot be read."""
+        made = object.__new__(cls)
+        for name, value in (("path", path), ("shown", shown), ("_full", full)):
+            object.__setattr__(made, name, value)
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "content":
+            raise AttributeError(name)
+        with open(self.__dict__["_full"], "rb") as stream:  # noqa: PTH123
+            object.__setattr__(self, "content", stream.read())
+        return self.content
+
+
 Part = Literal["key", "value"]
 
 

@@ -32,9 +32,9 @@ class CountedCache(Cache):
             self.found += 1
         return content
 
-    def put(self, key: str, payload: bytes) -> None:
+    def put(self, key: str, *payload: bytes, making_room: bool = True) -> None:
         """Keeps the entry, and counts it."""
-        super().put(key, payload)
+        super().put(key, *payload, making_room=making_room)
         self.kept += 1
 
 

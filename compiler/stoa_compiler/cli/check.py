@@ -66,12 +66,13 @@ def _check(source: Path, outputs: Outputs, jobs: int, cache: "Cache | None") -> 
     if kept is not None:
         report, files, count = Report(list(kept.found)), kept.files, kept.facts["documents"]
     else:
-        from stoa_compiler.pipeline import compiled
+        from stoa_compiler.pipeline import FORGETFUL, compiled
 
         report, watch = Report(), Stopwatch()
         with showing(watch):
-            result = compiled(source, report, jobs=jobs, watch=watch)
-        files, count = result.source.files, len(result.source.placed)
+            memory = run.tenants if run else FORGETFUL
+            result = compiled(source, report, jobs=jobs, watch=watch, memory=memory)
+        files, count = result.source.files, result.source.count
         if run and not run.keep(report.sorted(), files, {"documents": count}):
             run = None
     outputs.publish(report, files, run)

@@ -133,7 +133,7 @@ def _run(call: _Call) -> _Done:
             options = {"env": call.environment, "keepGoing": call.keep_going, "summary": as_summary}
             run = Run.of(call.cache, call.source, "compile", options)
             kept = run.recall(outputs.forms) if run else None
-        result = _recalled(kept) if kept else _compiled(call)
+        result = _recalled(kept) if kept else _compiled(call, run)
         with watch.phase("keep"):
             if run and not kept and not run.keep(result.found, result.files, result.facts):
                 run = None
@@ -181,12 +181,12 @@ def _recalled(kept: "Kept") -> _Result:
     return _Result(kept.found, kept.files, kept.facts, None)
 
 
-def _compiled(call: _Call) -> _Result:
+def _compiled(call: _Call, run: "Run | None") -> _Result:
     """What compiling gives; ends the command where the environment is not declared."""
     environment, keep_going, watch = call.environment, call.keep_going, call.watch
     with watch.phase("import"):
         from stoa_compiler.kept import bundle_digest
-        from stoa_compiler.pipeline import compiled, read, render
+        from stoa_compiler.pipeline import FORGETFUL, compiled, read, render
         from stoa_compiler.sound import sound
 
     report = Report()
@@ -203,7 +203,8 @@ def _compiled(call: _Call) -> _Result:
                 bundle = render(graph, environment, rendered, watch, call.jobs)
             report.found.extend(rendered.found)
     else:
-        result = compiled(call.source, report, [environment], call.jobs, watch)
+        memory = run.tenants if run else FORGETFUL
+        result = compiled(call.source, report, [environment], call.jobs, watch, memory)
         graph, source, tools = result.graph, result.source, result.tools
         bundle = result.bundles.get(environment)
     if graph is not None and (keep_going or not report.errors):
@@ -218,7 +219,7 @@ def _compiled(call: _Call) -> _Result:
     facts: dict[str, Any] = {
         "rendered": True,
         "bundle": bundle_digest(contents),
-        "documents": len(source.placed),
+        "documents": source.count,
         "tenants": len(tenants),
         "tools": sum(len(t.operations) if tools is None else tools[t.name] for t in tenants),
         "artifacts": len(contents),
@@ -244,7 +245,7 @@ def _write(call: _Call, result: _Result, run: "Run | None") -> bool:
         elif run:
             run.keep_bundle(contents)
     if contents is None:
-        contents = _compiled(call).contents
+        contents = _compiled(call, run).contents
         assert contents is not None
     from stoa_compiler.write import NotABundle, write
 
