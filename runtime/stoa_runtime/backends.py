@@ -3,35 +3,42 @@
 import asyncio
 import base64
 import functools
-import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from email.message import Message
 from typing import Literal
 
-import aiohttp
 from yarl import URL
 
-from stoa_runtime.addresses import AddressRefused, AddressRule, FilteringResolver
+from stoa_runtime.addresses import AddressRefused, AddressRule
 from stoa_runtime.credentials import CredentialMissing, Credentials
 from stoa_runtime.multipart import boundary
 from stoa_runtime.requests import Outgoing
 from stoa_runtime.retries import CHANCE, Budget, wait_seconds
+from stoa_runtime.wire import (
+    IDEMPOTENT,
+    Answer,
+    Broken,
+    Declined,
+    Resolver,
+    Site,
+    Times,
+    Unreachable,
+    Unsendable,
+    Why,
+    Wire,
+    line,
+    written,
+)
 from stoa_schemas import bundle
 
-IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-"""Methods that may be tried again (RFC 9110, 9.2.2)."""
 _AGAIN = frozenset({502, 503, 504})
 """Answers after which a call may be tried again; 429 too, where the backend says when."""
-_REDIRECTS = frozenset({300, 301, 302, 303, 305, 307, 308})
-_ENCODINGS = frozenset({"", "identity", "gzip", "deflate"})
-"""Content codings that an answer may have: those that are asked for, once."""
-_NO_ENCODINGS: list[str] = []
+_AGENT = "user-agent"
 _WITHHELD = b"[withheld]"
 _SECRET_MIN = 6
 """Characters below which a credential is too common a text to be looked for in an answer."""
-_PER_HOST = 64
 
 Rule = Literal[
     "backend-address",
@@ -86,10 +93,14 @@ class _Prepared:
     """What every call of one backend needs, made once."""
 
     rule: bundle.BackendRule
-    base: str
+    site: Site | None
     refused: str | None
-    """Why its address may not be called, where it is one."""
-    timeout: aiohttp.ClientTimeout
+    """Why its address may not be called, where it may not; else there is a site."""
+    prefix: str
+    """What stands before a request's own path."""
+    times: Times
+    fields: dict[str, bytes]
+    """What every request says, by what it accepts."""
     circuit: _Circuit
     budget: Budget
 
@@ -114,7 +125,8 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class _Credential:
-    headers: dict[str, str] = field(default_factory=dict)
+    lines: str = ""
+    """Its headers as they are sent."""
     secrets: tuple[bytes, ...] = ()
     own: frozenset[str] = frozenset()
     """Its headers' names in lower case."""
@@ -123,18 +135,9 @@ class _Credential:
 _NO_CREDENTIAL = _Credential()
 
 
-def open_session(rule: AddressRule) -> aiohttp.ClientSession:
-    """A client session that reaches permitted addresses only, keeps no cookies and heeds no proxy variables."""
-    connector = aiohttp.TCPConnector(
-        resolver=FilteringResolver(rule), limit=0, limit_per_host=_PER_HOST, ttl_dns_cache=30, force_close=False
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-        headers={"User-Agent": "stoa"},
-        raise_for_status=False,
-    )
+def open_wire(rule: AddressRule, resolver: Resolver | None = None) -> Wire:
+    """Connections that reach permitted addresses only."""
+    return Wire(rule, resolver)
 
 
 class Backends:
@@ -142,14 +145,14 @@ class Backends:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        wire: Wire,
         addresses: AddressRule,
         credentials: Credentials,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = CHANCE,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._session = session
+        self._wire = wire
         self._addresses = addresses
         self._credentials = credentials
         self._clock = clock
@@ -175,16 +178,8 @@ class Backends:
             credential = self._credential(rule.auth)
             if prepared.refused is not None:
                 raise BackendFailed("backend-address", f"The call was not made: {prepared.refused}.")
-            own = credential.own
-            headers = [
-                *(sent for sent in outgoing.headers if sent[0].lower() not in own),  # No argument stands in for it.
-                ("Accept", ", ".join(answer.media_types) or "*/*"),
-                ("Accept-Encoding", "gzip, deflate"),
-                ("traceparent", traceparent),
-                *credential.headers.items(),
-            ]
-            url = URL(prepared.base + outgoing.target, encoded=True)
-            reply = await self._tried(prepared, outgoing, url, headers, answer.max_bytes, credential)
+            request = self._written(prepared, outgoing, answer, credential, traceparent)
+            reply = await self._tried(prepared, outgoing.method, request, answer.max_bytes, credential)
             healthy = reply.status < 500
             circuit.status, circuit.failure = reply.status, None
             return reply
@@ -214,46 +209,77 @@ class Backends:
         }
 
     def _prepare(self, key: tuple[str, str], rule: bundle.BackendRule, earlier: _Prepared | None) -> _Prepared:
-        base = rule.url.rstrip("/")
-        refused = None
+        refused, site, prefix = None, None, ""
         try:
-            self._addresses.check_host(URL(base, encoded=True).host or "")
+            url = URL(rule.url, encoded=True)
+            self._addresses.check_host(url.raw_host or "")
+            if url.raw_query_string or url.raw_fragment:
+                raise ValueError
+            site, prefix = self._wire.site(url), url.raw_path.rstrip("/")
         except AddressRefused as error:
             refused = str(error)
         except ValueError:
             refused = "the backend has no valid address"
         found = _Prepared(
             rule=rule,
-            base=base,
+            site=site,
             refused=refused,
-            timeout=_timeout(rule, rule.total_ms / 1000),
+            prefix=prefix,
+            times=Times(rule.connect_ms / 1000, rule.read_ms / 1000, rule.total_ms / 1000),
+            fields={},
             circuit=earlier.circuit if earlier else _Circuit(),
             budget=earlier.budget if earlier else Budget(self._clock),
         )
         self._prepared[key] = found
         return found
 
-    async def _tried(
+    def _written(
         self,
         prepared: _Prepared,
         outgoing: Outgoing,
-        url: URL,
-        headers: list[tuple[str, str]],
-        limit: int,
+        answer: bundle.Answer,
         credential: _Credential,
+        traceparent: str,
+    ) -> bytes:
+        """The request as it is sent."""
+        assert prepared.site is not None
+        accept = ", ".join(answer.media_types) or "*/*"
+        try:
+            fields = prepared.fields.get(accept)
+            if fields is None:
+                host = line("Host", prepared.site.authority)
+                made = host + line("Accept", accept) + line("Accept-Encoding", "gzip, deflate")
+                fields = prepared.fields[accept] = made.encode("ascii")
+            more = [credential.lines, line("traceparent", traceparent)]
+            names = set[str]()
+            for name, value in outgoing.headers:
+                lower = name.lower()
+                if lower not in credential.own:  # No argument stands in for it.
+                    names.add(lower)
+                    more.append(line(name, value))
+            if _AGENT not in names and _AGENT not in credential.own:
+                more.append("User-Agent: stoa\r\n")
+            return written(outgoing.method, prepared.prefix + outgoing.target, fields, "".join(more), outgoing.body)
+        except Unsendable:
+            raise BackendFailed(
+                "backend-address", "The call was not made: it cannot be written as a request of HTTP."
+            ) from None
+
+    async def _tried(
+        self, prepared: _Prepared, method: str, request: bytes, limit: int, credential: _Credential
     ) -> Reply:
         """The answer of the first try that gives one; methods that are not idempotent have one try."""
-        rule, timeout = prepared.rule, prepared.timeout
-        retries = rule.retries if outgoing.method in IDEMPOTENT else 0
+        rule, times = prepared.rule, prepared.times
+        retries = rule.retries if method in IDEMPOTENT else 0
         prepared.budget.called()
         if not retries:
-            return await self._once(outgoing, url, headers, limit, credential, timeout)
-        ends = self._clock() + rule.total_ms / 1000
+            return await self._once(prepared, method, request, limit, credential, times)
+        ends = self._clock() + times.total
         for tried in range(retries + 1):
             failed: BackendFailed | None = None
             reply: Reply | None = None
             try:
-                reply = await self._once(outgoing, url, headers, limit, credential, timeout)
+                reply = await self._once(prepared, method, request, limit, credential, times)
                 again = reply.status in _AGAIN or (reply.status == 429 and reply.retry_after is not None)
             except BackendFailed as failure:
                 failed, again = failure, failure.rule in ("backend-timeout", "backend-unreachable")
@@ -263,7 +289,7 @@ class Backends:
                 # A wait beyond the call's time would only make the caller wait for the same answer.
                 if left > 0 and prepared.budget.take(rule.retry_percent):
                     await self._sleep(wait)
-                    timeout = _timeout(rule, left)
+                    times = replace(times, total=left)
                     continue
             if failed is not None:
                 raise failed
@@ -272,58 +298,26 @@ class Backends:
         raise AssertionError("the last try returns or raises")
 
     async def _once(
-        self,
-        outgoing: Outgoing,
-        url: URL,
-        headers: list[tuple[str, str]],
-        limit: int,
-        credential: _Credential,
-        timeout: aiohttp.ClientTimeout,
+        self, prepared: _Prepared, method: str, request: bytes, limit: int, credential: _Credential, times: Times
     ) -> Reply:
+        assert prepared.site is not None
         try:
-            async with self._session.request(
-                outgoing.method, url, headers=headers, data=outgoing.body, allow_redirects=False, timeout=timeout
-            ) as response:
-                if response.status in _REDIRECTS:
-                    raise BackendFailed(
-                        "backend-redirect",
-                        "The backend answered with a redirect, which is not followed.",
-                        response.status,
-                    )
-                encodings = response.headers.getall("Content-Encoding", _NO_ENCODINGS)
-                if len(encodings) > 1 or (encodings and encodings[0].strip().lower() not in _ENCODINGS):
-                    response.close()
-                    raise BackendFailed(
-                        "backend-encoding",
-                        "The backend's answer is encoded in a way that was not asked for; it is withheld.",
-                        response.status,
-                    )
-                body = await _read(response, limit)
-                for secret in credential.secrets:
-                    body = body.replace(secret, _WITHHELD)
-                media_type, charset, separator = _content(response.headers.get("Content-Type", ""))
-                return Reply(
-                    status=response.status,
-                    media_type=media_type,
-                    charset=charset,
-                    body=body,
-                    retry_after=response.headers.get("Retry-After"),
-                    boundary=separator,
-                )
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, AddressRefused):
-                raise BackendFailed("backend-address", f"The call was not made: {error.os_error}.") from None
+            answer = await prepared.site.ask(method, request, limit, times)
+        except Declined as declined:
+            raise BackendFailed(*_declined(declined.why, limit), declined.status) from None
+        except AddressRefused as refused:
+            raise BackendFailed("backend-address", f"The call was not made: {refused}.") from None
+        except Unreachable:
             raise BackendFailed("backend-unreachable", "The backend cannot be reached. Nothing was called.") from None
-        except aiohttp.InvalidURL:
-            raise BackendFailed("backend-address", "The call was not made: the backend has no valid address.") from None
         except TimeoutError:
             raise BackendFailed(
                 "backend-timeout", "The backend did not answer in time. The call may have taken effect."
             ) from None
-        except (aiohttp.ClientError, OSError, ValueError):
+        except Broken:
             raise BackendFailed(
                 "backend-unreachable", "The connection to the backend broke. The call may have taken effect."
             ) from None
+        return _reply(answer, credential.secrets)
 
     def _credential(self, auth: bundle.BackendAuthRule | None) -> _Credential:
         """The platform's own credential; without it nothing is called."""
@@ -342,15 +336,20 @@ class Backends:
         sent = [secret]
         match auth.type:
             case "bearer":
-                headers = {"Authorization": f"Bearer {secret}"}
+                name, value = "Authorization", f"Bearer {secret}"
             case "header":
-                headers = {auth.header or "": secret}
+                name, value = auth.header or "", secret
             case "basic":
                 encoded = base64.b64encode(f"{auth.username}:{secret}".encode()).decode()
-                headers = {"Authorization": f"Basic {encoded}"}
+                name, value = "Authorization", f"Basic {encoded}"
                 sent.append(encoded)
         secrets = tuple(s.encode() for s in sent if len(s) >= _SECRET_MIN)
-        made = _Credential(headers, secrets, frozenset(name.lower() for name in headers))
+        try:
+            made = _Credential(line(name, value), secrets, frozenset({name.lower()}))
+        except Unsendable:
+            raise BackendFailed(
+                "backend-credential", "The call was not made: the platform's credential for this backend is no header."
+            ) from None
         self._known[key] = (secret, made)
         return made
 
@@ -386,21 +385,23 @@ def _content(header: str) -> tuple[str, str, str]:
     return message.get_content_type().lower(), charset, boundary(header)
 
 
-def _timeout(rule: bundle.BackendRule, total: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(
-        total=total, sock_connect=rule.connect_ms / 1000, sock_read=rule.read_ms / 1000, ceil_threshold=math.inf
-    )
+def _declined(why: Why, limit: int) -> tuple[Rule, str]:
+    """What is said of an answer that is not taken."""
+    match why:
+        case "redirect":
+            return "backend-redirect", "The backend answered with a redirect, which is not followed."
+        case "encoding":
+            return (
+                "backend-encoding",
+                "The backend's answer is encoded in a way that was not asked for; it is withheld.",
+            )
+        case "size":
+            return "backend-size", f"The answer has more than {limit} bytes."
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The body, counted after decompression while it comes in."""
-    if response.method != "HEAD" and (response.content_length or 0) > limit:
-        response.close()
-        raise BackendFailed("backend-size", f"The answer has more than {limit} bytes.", response.status)
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            response.close()
-            raise BackendFailed("backend-size", f"The answer has more than {limit} bytes.", response.status)
-    return bytes(body)
+def _reply(answer: Answer, secrets: tuple[bytes, ...]) -> Reply:
+    body = answer.body
+    for secret in secrets:
+        body = body.replace(secret, _WITHHELD)
+    media_type, charset, separator = _content(answer.content_type)
+    return Reply(answer.status, media_type, charset, body, answer.retry_after, separator)

@@ -10,13 +10,14 @@ import aiohttp
 
 from stoa_runtime.access import Access
 from stoa_runtime.addresses import AddressRule
-from stoa_runtime.backends import Backends, open_session
+from stoa_runtime.backends import Backends, open_wire
 from stoa_runtime.bundles import BundleError, Snapshot
 from stoa_runtime.credentials import Credentials
 from stoa_runtime.limits import LimitRules
 from stoa_runtime.metadata import endpoint_path, metadata_paths, origin
 from stoa_runtime.protocol import Protocol
 from stoa_runtime.tokens import Verifier
+from stoa_runtime.wire import Wire
 
 _LOOPBACK_HOSTS = ("127.0.0.1:*", "localhost:*", "[::1]:*")
 _LOOPBACK_ORIGINS = tuple(f"http://{host}" for host in _LOOPBACK_HOSTS)
@@ -69,7 +70,7 @@ class Serving:
         snapshot: Snapshot,
         permitted: Permitted,
         verifier: Verifier,
-        session: aiohttp.ClientSession,
+        wire: Wire,
         backends: Backends,
         protocol: Protocol,
     ) -> None:
@@ -86,7 +87,7 @@ class Serving:
         """Paths of the protected-resource metadata."""
         self.in_flight = 0
         """Requests that are being answered from it."""
-        self._session = session
+        self._wire = wire
         self._speaking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -109,7 +110,7 @@ class Serving:
             self._speaking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._speaking
-        await self._session.close()
+        await self._wire.close()
 
 
 def open_serving(
@@ -120,12 +121,12 @@ def open_serving(
     keys: aiohttp.ClientSession,
     protocol: Protocol,
     before: Serving | None = None,
-    backends: Callable[[aiohttp.ClientSession, AddressRule, Credentials], Backends] = Backends,
+    backends: Callable[[Wire, AddressRule, Credentials], Backends] = Backends,
 ) -> Serving:
     """What serves `snapshot`, not yet started. Known keys of the same issuer are kept from `before`."""
     rule = address_rule(snapshot)
-    session = open_session(rule)
+    wire = open_wire(rule)
     verifier = Verifier(snapshot.index.token, keys)
     if before is not None:
         verifier.take_keys(before.verifier)
-    return Serving(snapshot, named, verifier, session, backends(session, rule, credentials), protocol)
+    return Serving(snapshot, named, verifier, wire, backends(wire, rule, credentials), protocol)

@@ -15,7 +15,7 @@ from socket import SO_LINGER, SOL_SOCKET
 from stoa_runtime import bundles
 from stoa_runtime.addresses import AddressRule
 from stoa_runtime.answers import shaped
-from stoa_runtime.backends import BackendFailed, Backends, open_session
+from stoa_runtime.backends import BackendFailed, Backends, open_wire
 from stoa_runtime.bundles import PreparedTool
 from stoa_runtime.credentials import FileCredentials
 from stoa_runtime.requests import Outgoing
@@ -207,8 +207,8 @@ async def seen(fault: Fault) -> tuple[str, str]:
     entry = world.contract("faulty", url, auth=None, connect_ms=500, read_ms=400, total_ms=2000)
     addresses, prepared = AddressRule(["127.0.0.0/8"]), tool()
     try:
-        async with open_session(addresses) as session:
-            backends = Backends(session, addresses, FileCredentials(Path("/nowhere")))
+        async with open_wire(addresses) as wire:
+            backends = Backends(wire, addresses, FileCredentials(Path("/nowhere")))
             outgoing = Outgoing(fault.method, "/it", (), None)
             reply = await backends.send("ioi", entry, outgoing, prepared.declared.answer, "00-1-2-01")
     except BackendFailed as failed:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stoa_runtime.addresses import AddressRule
-from stoa_runtime.backends import BackendFailed, Backends, open_session
+from stoa_runtime.backends import BackendFailed, Backends, open_wire
 from stoa_runtime.credentials import FileCredentials
 from stoa_runtime.requests import Outgoing
 from stoa_schemas import bundle
@@ -113,8 +113,8 @@ ANSWER = bundle.Answer(media_types=["application/json"], check="enforce", max_by
 def send(backend: str, networks: list[str], method: str = "GET", path: str = "/items", **rule: Any) -> Any:
     async def once() -> Any:
         addresses = AddressRule(networks)
-        async with open_session(addresses) as session:
-            backends = Backends(session, addresses, FileCredentials(Path("/nowhere")))
+        async with open_wire(addresses) as wire:
+            backends = Backends(wire, addresses, FileCredentials(Path("/nowhere")))
             entry = contract("x", backend, auth=None, **rule)
             return await backends.send("ioi", entry, Outgoing(method, path, (), None), ANSWER, "00-1-2-01")
 
@@ -166,8 +166,8 @@ def test_an_open_circuit_lets_one_call_through_after_its_time(backend: Recorder)
 
     async def story() -> None:
         addresses, clock = AddressRule(["127.0.0.0/8"]), Clock()
-        async with open_session(addresses) as session:
-            backends = Backends(session, addresses, FileCredentials(Path("/nowhere")), clock)
+        async with open_wire(addresses) as wire:
+            backends = Backends(wire, addresses, FileCredentials(Path("/nowhere")), clock)
             breaker = bundle.Breaker(failures=2, reset_ms=1000)
             outgoing = Outgoing("GET", "/items", (), None)
 
@@ -198,8 +198,8 @@ def test_no_argument_stands_in_for_the_platforms_credential(backend: Recorder, t
 
     async def story() -> None:
         addresses = AddressRule(["127.0.0.0/8"])
-        async with open_session(addresses) as session:
-            backends = Backends(session, addresses, FileCredentials(tmp_path))
+        async with open_wire(addresses) as wire:
+            backends = Backends(wire, addresses, FileCredentials(tmp_path))
             auth = bundle.BackendAuthRule(type="header", header="X-Api-Key", secret="vault:keys#x")
             entry = contract("x", backend.url, auth=auth)
             outgoing = Outgoing("GET", "/items", (("x-api-key", "the-callers"), ("X-Other", "1")), None)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stoa_runtime.addresses import AddressRule
-from stoa_runtime.backends import BackendFailed, Backends, open_session
+from stoa_runtime.backends import BackendFailed, Backends, open_wire
 from stoa_runtime.credentials import FileCredentials
 from stoa_runtime.requests import Outgoing
 from stoa_runtime.retries import FLOOR, WINDOW, Budget, asked_seconds, wait_seconds
@@ -59,8 +59,8 @@ def calls(url: str, number: int, method: str = "GET", **rule: Any) -> tuple[list
     async def story() -> list[Any]:
         addresses = AddressRule(["127.0.0.0/8"])
         entry = contract("x", url, auth=None, **rule)
-        async with open_session(addresses) as session:
-            backends = Backends(session, addresses, FileCredentials(Path("/nowhere")), clock, lambda: 1.0, sleep)
+        async with open_wire(addresses) as wire:
+            backends = Backends(wire, addresses, FileCredentials(Path("/nowhere")), clock, lambda: 1.0, sleep)
             found: list[Any] = []
             for _ in range(number):
                 try:

@@ -7,7 +7,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-import aiohttp
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stoa_runtime.addresses import AddressRule
@@ -18,6 +17,7 @@ from stoa_runtime.limits import Store
 from stoa_runtime.requests import Outgoing
 from stoa_runtime.serving import Serving
 from stoa_runtime.telemetry.sockets import Sockets
+from stoa_runtime.wire import Wire
 from stoa_schemas import bundle
 
 if TYPE_CHECKING:
@@ -173,9 +173,9 @@ class Telemetry:
         for watcher in self.watchers:
             watcher.called(call)
 
-    def backends(self, session: aiohttp.ClientSession, addresses: AddressRule, credentials: Credentials) -> Backends:
+    def backends(self, wire: Wire, addresses: AddressRule, credentials: Credentials) -> Backends:
         """Backends whose calls are seen."""
-        return WatchedBackends(self, session, addresses, credentials)
+        return WatchedBackends(self, wire, addresses, credentials)
 
     @contextlib.asynccontextmanager
     async def served(self, process: Observed) -> AsyncIterator[None]:
@@ -211,10 +211,8 @@ def _request(scope: Scope, endpoint: Callable[[str], Endpoint]) -> Request:
 class WatchedBackends(Backends):
     """Backends whose calls are seen. What a backend gets as its parent is the span of its own call."""
 
-    def __init__(
-        self, telemetry: Telemetry, session: aiohttp.ClientSession, addresses: AddressRule, credentials: Credentials
-    ) -> None:
-        super().__init__(session, addresses, credentials)
+    def __init__(self, telemetry: Telemetry, wire: Wire, addresses: AddressRule, credentials: Credentials) -> None:
+        super().__init__(wire, addresses, credentials)
         self._telemetry = telemetry
 
     async def send(
