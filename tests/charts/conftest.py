@@ -1,7 +1,6 @@
-"""Real Helm, as a library, and as the command where it is on PATH."""
+"""Real Helm, as a library, and as the command where it can be had."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.engines.helm import helm as helm_command_line
 
 CHART = Path(__file__).parents[2] / "charts" / "stoa-runtime"
 RELEASE = "stoa"
@@ -46,10 +47,7 @@ class HelmCommand:
     """The same by the command `helm`."""
 
     def __init__(self, folder: Path) -> None:
-        command = shutil.which("helm")
-        if command is None:
-            pytest.skip("the command helm is not on PATH")
-        self._command, self._values = command, folder / "values.yaml"
+        self._command, self._values = str(helm_command_line()), folder / "values.yaml"
 
     def _run(self, *arguments: str, values: str) -> subprocess.CompletedProcess[str]:
         self._values.write_text(values, encoding="utf-8")

@@ -94,7 +94,9 @@ def test_lint_finds_what_the_schema_refuses(helm: HelmLibrary) -> None:
 def test_the_command_lints_and_renders_as_the_library_does(
     helm: HelmLibrary, helm_command: HelmCommand, small: Graph
 ) -> None:
-    values, _ = values_text(small, {"acme": HOSTILE + UNSAFE})
+    # Helm 3 checks values against a schema through a YAML of its own, which takes no such control characters; the
+    # language takes none either.
+    values, _ = values_text(small, {"acme": HOSTILE + UNSAFE.translate({0x7F: None, 0x80: None})})
 
     def by_name(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return sorted(objects, key=lambda o: (o["kind"], o["metadata"]["name"]))

@@ -4,14 +4,11 @@ There is no controller, scheduler or kubelet: what is asked is what the API serv
 """
 
 import json
-import os
 import re
 import secrets
 import shutil
-import signal
 import ssl
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -24,40 +21,29 @@ from typing import Any
 import pytest
 
 from stoa_compiler import blockyaml
+from tests.engines import golang
 from tests.engines.keycloak import free_port
 
 VERSION = "1.37.1"
 ETCD = "3.4.23"
-ENGINES = Path.home() / ".cache" / "stoa-engines"
-BUILD_LIMIT = 3600
-"""Seconds. The build needs 7 minutes on an idle machine with two processors, and has needed 43 on a busy one."""
 START_LIMIT = 120
 
 
 def api_server() -> Path:
     """The binary, from the cache or built from the Go module; skips the test where it cannot be had."""
-    binary = ENGINES / f"kube-apiserver-{VERSION}" / "kube-apiserver"
-    if binary.is_file():
-        return binary
-    if shutil.which("go") is None:
-        pytest.skip(f"kube-apiserver {VERSION} is built with go, which is not on PATH")
-    _say(f"building kube-apiserver {VERSION}, once: some 7 minutes")
-    folder = binary.parent / "build"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        listed = json.loads(_go(folder, "mod", "download", "-json", f"k8s.io/kubernetes@v{VERSION}"))
+
+    def build(target: Path) -> None:
+        folder = target.parent / "build"
+        folder.mkdir(exist_ok=True)
+        listed = json.loads(golang.go(folder, "mod", "download", "-json", f"k8s.io/kubernetes@v{VERSION}"))
         (folder / "go.mod").write_text(_module(Path(listed["GoMod"]).read_text()))
         tools = '//go:build tools\n\npackage engine\n\nimport _ "k8s.io/kubernetes/cmd/kube-apiserver"\n'
         (folder / "tools.go").write_text(tools)
-        _go(folder, "mod", "tidy")
-        _say("its modules are here; compiling")
-        fresh = binary.with_name(f"kube-apiserver.{secrets.token_hex(4)}")
-        _go(folder, "build", "-o", str(fresh), "k8s.io/kubernetes/cmd/kube-apiserver")
-        fresh.rename(binary)
-    except (subprocess.SubprocessError, OSError, KeyError) as error:
-        said = getattr(error, "stderr", "") or str(error)
-        pytest.skip(f"kube-apiserver {VERSION} cannot be built: {said[-300:].strip()}")
-    return binary
+        golang.go(folder, "mod", "tidy")
+        golang.go(folder, "build", "-o", str(target), "k8s.io/kubernetes/cmd/kube-apiserver")
+
+    binary = golang.ENGINES / f"kube-apiserver-{VERSION}" / "kube-apiserver"
+    return golang.built(binary, f"kube-apiserver {VERSION}", 7, build)
 
 
 def _module(theirs: str) -> str:
@@ -71,24 +57,12 @@ def _module(theirs: str) -> str:
     return "\n\n".join([*parts, f"replace (\n{replaced}\n)"]) + "\n"
 
 
-def _go(folder: Path, *command: str) -> str:
-    environment = os.environ | {"GOFLAGS": "-p=1 -buildvcs=false"}
-    done = subprocess.run(
-        ["go", *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=BUILD_LIMIT, check=True
-    )
-    return done.stdout
-
-
-def _say(what: str) -> None:
-    print(f"\n{what}", file=sys.__stderr__, flush=True)
-
-
 def etcd() -> Path:
     """etcd: on PATH, from the cache, or from Debian's package, which is unpacked and not installed."""
     found = shutil.which("etcd")
     if found:
         return Path(found)
-    folder = ENGINES / f"etcd-{ETCD}"
+    folder = golang.ENGINES / f"etcd-{ETCD}"
     binary = folder / "usr" / "bin" / "etcd"
     if not binary.is_file():
         if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
@@ -135,6 +109,22 @@ class Cluster:
             "PATCH", path + ("&dryRun=All" if dry_run else ""), blockyaml.dump(one), "application/apply-patch+yaml"
         )
 
+    def kubeconfig(self, file: Path, namespace: str = "default") -> Path:
+        """Writes how a Kubernetes client of any kind gets in, and which namespace it means."""
+        # Its certificate is its own, and it is on loopback.
+        cluster = {"server": self.url, "insecure-skip-tls-verify": True}
+        whole = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "here", "cluster": cluster}],
+            "users": [{"name": "admin", "user": {"token": self.token}}],
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "admin", "namespace": namespace}}],
+            "current-context": "here",
+        }
+        file.write_text(json.dumps(whole))
+        file.chmod(0o600)
+        return file
+
     @staticmethod
     def path(one: dict[str, Any]) -> str:
         """The collection that an object belongs to."""
@@ -177,14 +167,10 @@ def running(scratch: Path) -> Iterator[Cluster]:
             time.sleep(0.2)
         yield cluster
     finally:
+        # All of it is thrown away: the API server would wait for its watchers, and for etcd.
         for process in reversed(processes):
-            process.send_signal(signal.SIGTERM)
-        for process in processes:
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()
+            process.wait()
 
 
 def _ready(cluster: Cluster) -> bool:
