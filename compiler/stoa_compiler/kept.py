@@ -4,16 +4,17 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from stoa_compiler.cache import Cache, Snapshot, compiler_digest, digest_of, is_any, is_source, snapshot
 from stoa_compiler.diagnostics import Diagnostic, Edit, Fix, Note, Rule
 from stoa_compiler.load import Source, shown_root
-from stoa_compiler.sending import send
-from stoa_compiler.shares import Share
 from stoa_compiler.source import SourceFile, Span
+
+if TYPE_CHECKING:
+    from stoa_compiler.shares import Share
 
 
 @dataclass(frozen=True)
@@ -158,15 +159,19 @@ class Tenants:
                 found[tenant] = sent
         return found
 
-    def keep(self, share: Share, source: Source) -> None:
+    def keep(self, share: "Share", source: Source) -> None:
         """Keeps what can be known again of the share's tenants."""
+        from stoa_compiler.sending import send
+
         if share.graph is None or any(d.rule.severity == "error" for d in share.found):
             return
         platform: dict[str, str] = {}
         by_tenant: dict[str, dict[str, str]] = {t.name: {} for t in share.graph.tenants}
         for file in source.files.values():
             tenant, slash, _ = file.path.partition("/")
-            (by_tenant.get(tenant, {}) if slash else platform)[file.path] = hashlib.sha256(file.content).hexdigest()
+            digests = by_tenant.get(tenant) if slash else platform
+            if digests is not None:  # Else its tenant has mistakes, or was known.
+                digests[file.path] = hashlib.sha256(file.content).hexdigest()
         declared = list(share.graph.platform.spec.environments)
         for one in share.by_tenant():
             key = self._key(one.name, {**platform, **by_tenant[one.name]})

@@ -43,17 +43,17 @@ def write(files: Mapping[str, Content], out: Path) -> bool:
     out.parent.mkdir(parents=True, exist_ok=True)
     with _alone_in(out.parent):
         _sweep(out)
-        if _same(files, out):
+        here = _files_in(out)
+        same = {path for path, artifact in files.items() if path in here and _holds(out / path, artifact.content)}
+        if len(same) == len(files) == len(here):
             return False
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
         try:
+            for folder in sorted({os.path.dirname(path) for path in files}):  # noqa: PTH120
+                (staging / folder).mkdir(parents=True, exist_ok=True)
             for path, artifact in files.items():
-                target = staging / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with target.open("wb") as stream:
-                    stream.write(artifact.content)
-                    stream.flush()
-                    os.fsync(stream.fileno())
+                if path not in same or not _linked(out / path, staging / path):
+                    _flushed(staging / path, artifact.content)
             staging.chmod(0o755)
             if out.exists():
                 _exchange(staging, out)
@@ -133,11 +133,33 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _same(files: Mapping[str, Content], out: Path) -> bool:
-    if not out.is_dir():
-        return False
-    here = {p.relative_to(out).as_posix() for p in out.rglob("*") if not p.is_dir()}
-    return here == set(files) and all((out / p).read_bytes() == a.content for p, a in files.items())
+def _files_in(folder: Path) -> set[str]:
+    """Paths of all that is no folder, from `folder` on."""
+    found = set()
+    for where, _, names in os.walk(folder):
+        below = os.path.relpath(where, folder)
+        found |= {name if below == "." else f"{below}/{name}" for name in names}
+    return found
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return not path.is_symlink() and path.read_bytes() == content
+
+
+def _linked(old: Path, new: Path) -> bool:
+    """Whether the file, which is on the disk already, is at its new place too: the old one goes with its folder."""
+    try:
+        os.link(old, new)
+    except OSError:
+        return False  # No such links here: it is written anew.
+    return True
+
+
+def _flushed(path: Path, content: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _sweep(out: Path) -> None:

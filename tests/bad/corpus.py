@@ -1,6 +1,7 @@
 """The corpus: sources and artifacts that each break one rule, and the examples that `stoa explain` shows of them."""
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -266,15 +267,15 @@ def _example_made(code: str, work: Path) -> Example:
     source = Path(shutil.copytree(BASE, work / "tenants"))
     line = MADE[code](source)
     refusal = PermissionError(13, "Permission denied")
-    real = Path.read_bytes
+    real = os.open
 
-    def read_bytes(path: Path) -> bytes:
+    def opened(path: str | Path, flags: int, mode: int = 0o777) -> int:
         """Refuses what the mode forbids, also where tests run as root."""
-        if not path.stat().st_mode & 0o400:
-            raise refusal
-        return real(path)
+        if not flags & os.O_CREAT and not Path(path).stat().st_mode & 0o400:
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, mode)
 
-    with mock.patch.object(Path, "read_bytes", read_bytes):
+    with mock.patch.object(os, "open", opened):
         found = found_in(source)
     return _listed(code, line, found)
 

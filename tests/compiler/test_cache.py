@@ -262,10 +262,10 @@ def test_a_source_that_changes_meanwhile_is_not_kept(source: Path, stoa: Stoa, m
 
     load = pipeline.load
 
-    def changing(*words: object) -> object:
+    def changing(*words: object, **named: object) -> object:
         path = source / "ioi" / "contracts" / "billing.yaml"
         path.write_bytes(path.read_bytes().replace(b"summary:", b"sumary:", 1))
-        return load(*words)  # type: ignore[arg-type]
+        return load(*words, **named)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
         patched.setattr(pipeline, "load", changing)

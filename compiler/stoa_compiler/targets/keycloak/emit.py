@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
+
 from stoa_compiler.graph import ConsumerNode, Graph, GroupNode, Origin, PersonNode, TenantNode
 from stoa_compiler.target import Artifact, Artifacts
 from stoa_compiler.targets.keycloak.marks import BUILT_IN, GATE, MARK, MEMBERS
@@ -136,10 +138,8 @@ def _realm(part: RealmPart, environment: str) -> Artifact:
     }
     for key, by in _ORDER.items():
         realm[key] = sorted(realm[key], key=lambda entry: str(entry.get(by, "")))
-    text = json.dumps(realm, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    return Artifact(
-        path=part.path, media_type="application/json", content=text.encode(), origins=_origins(graph, tenants)
-    )
+    text = orjson.dumps(realm, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+    return Artifact(path=part.path, media_type="application/json", content=text, origins=_origins(graph, tenants))
 
 
 _ORDER = {
