@@ -266,7 +266,6 @@ def _example_made(code: str, work: Path) -> Example:
     """An example that only a listing can show."""
     source = Path(shutil.copytree(BASE, work / "tenants"))
     line = MADE[code](source)
-    refusal = PermissionError(13, "Permission denied")
     real = os.open
 
     def opened(path: str | Path, flags: int, mode: int = 0o777) -> int:
