@@ -52,10 +52,23 @@ def judges(kind: str) -> Mapping[str, Any]:
     """Readers of the kind's schema that have nothing in common."""
     schema = schema_of(kind)
     by_draft = {
-        draft: jsonschema.validators.extend(cls, {"pattern": pattern})(schema).is_valid
+        draft: jsonschema.validators.extend(cls, {"pattern": pattern})(as_ecma(schema)).is_valid
         for draft, cls in (("2020-12", jsonschema.Draft202012Validator), ("7", jsonschema.Draft7Validator))
     }
     return {**by_draft, "rs": jsonschema_rs.validator_for(schema).is_valid}
+
+
+def as_ecma(node: Any) -> Any:
+    """The schema for Python's readers: to JSON Schema's patterns `$` is the very end, to Python's also before a line
+    feed there. `pattern` is read so by itself."""
+    if isinstance(node, list):
+        return [as_ecma(n) for n in node]
+    if not isinstance(node, dict):
+        return node
+    made = {k: as_ecma(v) for k, v in node.items()}
+    if isinstance(made.get("patternProperties"), dict):
+        made["patternProperties"] = {re.sub(r"\$$", r"\\Z", k): v for k, v in made["patternProperties"].items()}
+    return made
 
 
 def whole(value: Any) -> Any:
