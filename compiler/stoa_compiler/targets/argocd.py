@@ -15,7 +15,7 @@ from stoa_compiler.diagnostics import Report, Rule, listed
 from stoa_compiler.graph import Graph, Origin
 from stoa_compiler.source import Span
 from stoa_compiler.target import Artifact, Artifacts, Target
-from stoa_schemas import names
+from stoa_schemas import attestation, names
 from stoa_schemas.documents.platform import ArgoCd
 
 Object = dict[str, Any]
@@ -116,7 +116,12 @@ def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifac
     if argocd.runtime is not None and _VALUES in earlier:
         chart, runtime = argocd.runtime, own.name("runtime")
         values = {"repoURL": argocd.repository, "targetRevision": argocd.branch, "ref": "bundle"}
-        helm = {"releaseName": "stoa", "valueFiles": [f"$bundle/{own.path}/{_VALUES}"]}
+        # A leading slash means the root of the repository that the chart is in.
+        operators = [f"/{path}" for path in chart.values]
+        helm: Object = {"releaseName": "stoa", "valueFiles": [f"$bundle/{own.path}/{_VALUES}", *operators]}
+        if chart.signed:
+            envelope = f"$bundle/{own.path}/{attestation.ATTESTATIONS}"
+            helm["fileParameters"] = [{"name": "signature.envelope", "path": envelope}]
         source = {"repoURL": chart.repository, "targetRevision": chart.revision, "path": chart.path, "helm": helm}
         files["argocd/applications/runtime.yaml"] = (
             [
@@ -343,7 +348,11 @@ def _wanted(graph: Graph, environment: str, artifacts: Artifacts) -> Iterator[tu
         if role == "runtime" and argocd.runtime is not None and not owner:
             chart = argocd.runtime
             repositories.add(chart.repository)
-            reading = {"valueFiles": [f"$bundle/{base}/helm/stoa-runtime.values.yaml"], "releaseName": "stoa"}
+            files = ["$bundle/" + base + "/helm/stoa-runtime.values.yaml"] + ["/" + own for own in chart.values]
+            reading: Object = {"valueFiles": files, "releaseName": "stoa"}
+            if chart.signed:
+                one = {"path": "$bundle/" + base + "/mcp/bundle.intoto.jsonl", "name": "signature.envelope"}
+                reading["fileParameters"] = [one]
             of_chart = {"path": chart.path, "repoURL": chart.repository, "targetRevision": chart.revision}
             bundle = {"ref": "bundle", "repoURL": argocd.repository, "targetRevision": argocd.branch}
             source = {"sources": [{**of_chart, "helm": reading}, bundle]}

@@ -130,6 +130,10 @@ class RuntimeChart(Closed):
     """The chart's folder."""
     namespace: Id
     """The runtime's namespace, one of the zone `dmz`."""
+    values: list[GitPath] = []
+    """The operator's own values files in that repository, each over those before it and over the bundle's."""
+    signed: bool = False
+    """Whether the pods are given the bundle's signature; the public keys stand in `values`."""
 
 
 class ArgoCd(Closed):

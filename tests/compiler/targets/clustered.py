@@ -30,6 +30,8 @@ ARGOCD: dict[str, Any] = {
         "repository": "https://git.stoa.example/platform/stoa.git",
         "revision": "v0.1.0",
         "namespace": "mcp-gateway",
+        "values": ["deploy/prod.yaml", "deploy/keys.yaml"],
+        "signed": True,
     },
 }
 VAULT = {"server": "https://vault.stoa.example:8200"}

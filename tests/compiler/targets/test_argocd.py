@@ -108,6 +108,27 @@ def test_the_runtimes_project_permits_what_the_chart_renders(files: dict[str, Ar
     assert spec["sourceRepos"] == sorted([REPOSITORY, ARGOCD["runtime"]["repository"]])
 
 
+def test_the_operators_values_come_last_and_the_signature_beside_them(
+    files: dict[str, Artifact], tmp_path: Path
+) -> None:
+    chart, bundle = named(files, "Application")["stoa-prod-runtime"]["spec"]["sources"]
+    assert chart["helm"]["valueFiles"] == [
+        "$bundle/clusters/prod/helm/stoa-runtime.values.yaml",
+        "/deploy/prod.yaml",
+        "/deploy/keys.yaml",
+    ]
+    envelope = {"name": "signature.envelope", "path": "$bundle/clusters/prod/mcp/bundle.intoto.jsonl"}
+    assert chart["helm"]["fileParameters"] == [envelope]
+    assert bundle["ref"] == "bundle"
+    runtime = {k: v for k, v in ARGOCD["runtime"].items() if k not in ("values", "signed")}
+    plain = rendered(graph(tmp_path, tenants=("acme",), argocd={**ARGOCD, "runtime": runtime}))
+    chart, _ = named(plain, "Application")["stoa-prod-runtime"]["spec"]["sources"]
+    assert chart["helm"] == {
+        "releaseName": "stoa",
+        "valueFiles": ["$bundle/clusters/prod/helm/stoa-runtime.values.yaml"],
+    }
+
+
 def test_places_are_the_declared_ones(tmp_path: Path) -> None:
     declared = {
         "repository": "ssh://git@git.stoa.example:2222/x.git",
