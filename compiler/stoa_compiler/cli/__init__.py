@@ -4,18 +4,22 @@ import gc
 import os
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from io import TextIOWrapper
+from types import ModuleType
+from typing import Any
 
 import click
 
 from stoa_compiler import __version__
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "access": ("stoa_compiler.cli.access:command", "Who may call which tool, and why."),
     "audit": ("stoa_compiler.cli.audit:command", "Whether an audit log is as it was written."),
     "check": ("stoa_compiler.cli.check:command", "Every mistake in the source."),
     "compile": ("stoa_compiler.cli.compile:command", "The bundle of one environment."),
     "dev": ("stoa_compiler.cli.dev:command", "Compile and serve on this machine, with an issuer and mock backends."),
-    "explain": ("stoa_compiler.cli.explain:command", "What a diagnostic means and how to mend it."),
+    "explain": ("stoa_compiler.cli.explain:command", "Why: of a diagnostic, of a value in a bundle, of a call."),
     "fmt": ("stoa_compiler.cli.fmt:command", "Every document in canonical layout."),
     "import": ("stoa_compiler.cli.importing:command", "Source documents from other descriptions."),
     "init": ("stoa_compiler.cli.init:command", "A new source that compiles."),
@@ -52,6 +56,26 @@ class Commands(click.Group):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
 
 
+def _import_when_used(name: str) -> None:
+    """Lets the module be loaded when something of it is asked for."""
+    if name in sys.modules:
+        return
+    spec = find_spec(name)
+    assert spec is not None
+    module = ModuleType(name)
+
+    def load(attribute: str) -> Any:
+        """Puts the whole module in this one's place (PEP 562)."""
+        del sys.modules[name]
+        whole = import_module(name)
+        vars(module).update({k: v for k, v in vars(whole).items() if k != "__getattr__"})
+        return getattr(whole, attribute)
+
+    # The import system looks at these, and is not to load the module by it, as `importlib.util.LazyLoader` would.
+    vars(module).update(__spec__=spec, __path__=spec.submodule_search_locations, __getattr__=load)
+    sys.modules[name] = module
+
+
 def run() -> None:
     """Runs `stoa`. A mistake of ours ends in one line and exit code 3; its trace is there for who asks."""
     for stream in (sys.stdout, sys.stderr):
@@ -61,6 +85,7 @@ def run() -> None:
     gc.disable()
     # What a document means must not depend on what else is installed; and looking for plugins costs 20 ms.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    _import_when_used("importlib.metadata")  # Pydantic imports it for these plugins alone, and it brings `email`.
     try:
         main()
     except Exception as error:
