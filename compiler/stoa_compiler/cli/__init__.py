@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("stoa_compiler.cli.init:command", "A new source that compiles."),
     "lsp": ("stoa_compiler.cli.lsp:command", "A language server, for editors."),
     "reconcile": ("stoa_compiler.cli.reconcile:command", "A live system brought in line with a bundle."),
+    "replay": ("stoa_compiler.cli.replay:command", "What recorded calls would come to by another bundle."),
     "publish": ("stoa_compiler.cli.publish:command", "A bundle committed to a branch that Argo CD reads."),
     "schemas": ("stoa_compiler.cli.schemas:command", "The JSON Schemas of documents, for editors."),
     "serve": ("stoa_compiler.cli.serve:command", "The runtime."),

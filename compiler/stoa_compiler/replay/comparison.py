@@ -1,0 +1,289 @@
+"""What recorded calls would come to by a bundle, beside what they came to, in groups.
+
+The order of the checks is the runtime's: token and tenant, the tenant's rate, the limits of the tool and the plan,
+whether there is such a tool for the caller, approval. Arguments are not in the log, so a call that was refused by its
+arguments stays refused, and one whose arguments were taken is judged as if they still were.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from stoa_compiler.replay import limits
+from stoa_compiler.replay.access import Access, Caller, Refusal, person_tenant
+from stoa_compiler.replay.callers import Callers
+from stoa_compiler.replay.recorded import Call, Log
+from stoa_schemas import bundle
+from stoa_schemas.names import PLATFORM_TENANT
+
+Kind = Literal["refused", "approval", "unapproved", "allowed", "askable", "unjudged"]
+KINDS: tuple[Kind, ...] = ("refused", "approval", "unapproved", "allowed", "askable", "unjudged")
+"""In the order in which they are shown."""
+Before = Literal["allowed", "approved", "unseen", "limit", "approval", "arguments", "other"]
+"""What a call came to: `other` is refused for a reason that no bundle decides."""
+After = Literal["allowed", "approval", "refused", "unknown"]
+_UNSEEN = frozenset({"tool-unknown", "tool-not-visible"})
+_APPROVAL = frozenset({"approval-demanded", "approval-pending", "approval-rejected", "approval-expired"})
+
+
+class Verdict(NamedTuple):
+    """What a call would come to."""
+
+    after: After
+    code: str
+    """Why: `granted`, `approval`, the code of a refusal or the rule of a limit."""
+    words: str
+
+
+@dataclass(slots=True)
+class Group:
+    """Calls of one caller to one tool that come out otherwise for one reason."""
+
+    kind: Kind
+    tenant: str
+    who: str
+    client: str
+    tool: str
+    code: str
+    words: str
+    calls: int = 0
+    first: str = ""
+    last: str = ""
+    peak: int | None = None
+    """Of a limit on a rate: the most calls that were made in its span."""
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What came of a replay."""
+
+    log: Log
+    index: bundle.PlatformIndex
+    digest: str | None
+    groups: list[Group] = field(default_factory=list)
+    calls: int = 0
+    unchanged: int = 0
+    bundles: Counter[str] = field(default_factory=Counter)
+    """Calls by the bundle that decided them."""
+    arguments: int = 0
+    """Calls refused by their arguments then, and not judged again."""
+    callers: set[tuple[str, str]] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+    def of(self, kind: Kind) -> list[Group]:
+        """The groups of one kind."""
+        return [g for g in self.groups if g.kind == kind]
+
+    def count(self, kind: Kind) -> int:
+        """Calls of one kind."""
+        return sum(g.calls for g in self.groups if g.kind == kind)
+
+
+class _Judged(NamedTuple):
+    """What does not change from one call to the next of a caller, a tool and a day."""
+
+    who: str
+    tenant: str
+    verdict: Verdict
+    caller: Caller | None
+    """None where a token would not be taken."""
+    tool: bundle.Tool | str | None
+
+
+def compare(log: Log, access: Access, callers: Callers, digest: str | None) -> Comparison:
+    """The calls of the log, decided by the bundle in the order in which they were made."""
+    return _Replay(log, access, callers, digest).run()
+
+
+def before(call: Call) -> Before:
+    """What the call came to."""
+    if call.decision in ("allowed", "failed"):
+        return "approved" if call.approved else "allowed"
+    rule = call.rule
+    if rule in _UNSEEN:
+        return "unseen"
+    if rule == "limit":
+        return "limit" if call.limit != "limits-unavailable" else "other"
+    if rule == "arguments":
+        return "arguments"
+    return "approval" if rule in _APPROVAL else "other"
+
+
+def kind(was: Before, after: After) -> Kind | None:
+    """What changes; None where nothing does, as far as a bundle decides it."""
+    if after == "unknown":
+        return "unjudged" if was not in ("arguments", "other") else None
+    if was in ("allowed", "approved"):
+        if after == "refused":
+            return "refused"
+        if was == "allowed":
+            return "approval" if after == "approval" else None
+        return "unapproved" if after == "allowed" else None
+    if was in ("unseen", "limit"):
+        if after == "refused":
+            return None
+        return "allowed" if after == "allowed" else "askable"
+    return "allowed" if was == "approval" and after == "allowed" else None
+
+
+class _Replay:
+    def __init__(self, log: Log, access: Access, callers: Callers, digest: str | None) -> None:
+        self._log, self._access, self._callers = log, access, callers
+        self._laws, self._counts = limits.Laws(access), limits.Counts()
+        self._known: dict[tuple[str, str, str, str | None, str], _Judged] = {}
+        self._groups: dict[tuple[str, ...], Group] = {}
+        self._times: dict[limits.Key, list[float]] = defaultdict(list)
+        self._limited: dict[tuple[str, ...], limits.Charge] = {}
+        self._done = Comparison(log, access.index, digest)
+
+    def run(self) -> Comparison:
+        """Everything, sorted."""
+        done = self._done
+        for call in self._log.calls:
+            done.calls += 1
+            done.bundles[call.bundle] += 1
+            done.callers.add((call.tenant, call.subject))
+            was = before(call)
+            if was == "arguments":
+                done.arguments += 1
+            judged, verdict, charge = self._judge(call, was)
+            changed = kind(was, verdict.after)
+            if changed is None:
+                done.unchanged += 1
+                continue
+            self._count(changed, call, judged, verdict, charge)
+        for at, charge in self._limited.items():
+            if charge.law.span:
+                self._groups[at].peak = limits.peak(self._times[charge.key], charge.law.span)
+        order = {k: n for n, k in enumerate(KINDS)}
+        done.groups = sorted(
+            self._groups.values(), key=lambda g: (order[g.kind], g.tenant, g.who, g.tool, g.client, g.code, g.words)
+        )
+        done.notes = list(self._notes())
+        return done
+
+    def _judge(self, call: Call, was: Before) -> tuple[_Judged, Verdict, limits.Charge | None]:
+        name = call.asked if call.tool is None else call.tool.replace(":", "_")
+        at = (call.tenant, call.subject, call.client, name, call.time[:10])
+        judged = self._known.get(at)
+        if judged is None:
+            judged = self._known[at] = self._decide(call, name)
+        if judged.caller is None:
+            return judged, judged.verdict, None
+        takes = self._laws.request(judged.tenant)
+        reached = self._take(call, takes) if takes.charges else None
+        if reached is None and call.is_call:
+            tool = judged.tool
+            if judged.verdict.after == "unknown" and was == "unseen":
+                tool = None
+            reached = self._take(call, self._laws.call(judged.caller, tool, call.at))
+        # That there is no such tool for the caller is the better reason: it stays so when the limit is free again.
+        if reached is None or judged.verdict.after == "refused":
+            return judged, judged.verdict, None
+        charge = reached if isinstance(reached, limits.Charge) else None
+        return judged, Verdict("refused", reached.law.rule, reached.law.words), charge
+
+    def _take(self, call: Call, takes: limits.Taken) -> limits.Charge | limits.Quota | limits.Slot | None:
+        for charge in takes.charges:
+            self._times[charge.key].append(call.at)
+        return self._counts.take(call.at, takes, call.seconds)
+
+    def _decide(self, call: Call, name: str | None) -> _Judged:
+        """Everything but the limits."""
+        access, day = self._access, call.time[:10]
+        person = self._callers.of(call.subject, call.client, call.tenant)
+        tenant = person_tenant(person, call.tenant)
+        who = person.name if person is not None else call.subject
+        roles: Iterable[str] = person.roles if person is not None else ()
+        caller = access.caller(tenant, call.subject, call.client, roles, day)
+        if isinstance(caller, Refusal):
+            return _Judged(who, tenant, Verdict("refused", caller.code, caller.words), None, None)
+        if name is None:
+            words = "a request beyond the tenant's rate; what it asked for is not in the log"
+            return _Judged(who, tenant, Verdict("unknown", "request", words), caller, None)
+        if person is None:
+            return self._unknown(call, who, caller, name)
+        found = access.tool(caller, name, day)
+        if isinstance(found, Refusal):
+            return _Judged(who, tenant, Verdict("refused", found.code, found.words), caller, None)
+        return _Judged(who, tenant, self._granted(found), caller, found)
+
+    def _granted(self, found: bundle.Tool | str) -> Verdict:
+        if isinstance(found, str) or not found.approval:
+            return Verdict("allowed", "granted", "the bundle gives it")
+        tenant = self._access.tenant(found.id.partition(":")[0])
+        assert tenant is not None
+        level = tenant.contracts[found.contract].classification
+        words = f"each call needs a second person's approval ({found.side_effects}, classified {level})"
+        return Verdict("approval", "approval", words)
+
+    def _unknown(self, call: Call, who: str, caller: Caller, name: str) -> _Judged:
+        """Somebody whose roles nothing tells: only what no role could change is certain."""
+        scope = "platform" if caller.tenant == PLATFORM_TENANT else "tenant"
+        every = frozenset(r for r, entry in self._access.index.roles.items() if entry.scope == scope)
+        found = self._access.tool(caller._replace(roles=every), name, call.time[:10])
+        if isinstance(found, Refusal):
+            words = found.words if found.code != "role" else "no role of the tenant gives it"
+            return _Judged(who, caller.tenant, Verdict("refused", found.code, words), caller, None)
+        giving = ", ".join(f"`{r}`" for r in self._access.roles_that_give(name) if r in every)
+        words = f"nothing tells the caller's roles; it is given to {giving}"
+        return _Judged(who, caller.tenant, Verdict("unknown", "roles", words), caller, found)
+
+    def _count(
+        self, changed: Kind, call: Call, judged: _Judged, verdict: Verdict, charge: limits.Charge | None
+    ) -> None:
+        tool = call.tool or call.asked or "(a request)"
+        words = _why(changed, call, verdict)
+        at = (changed, judged.tenant, judged.who, call.client, tool, verdict.code, words)
+        group = self._groups.get(at)
+        if group is None:
+            group = self._groups[at] = Group(
+                changed, judged.tenant, judged.who, call.client, tool, verdict.code, words, first=call.time
+            )
+        group.calls += 1
+        group.first, group.last = min(group.first, call.time), max(group.last, call.time)
+        if charge is not None:
+            self._limited[at] = charge
+
+    def _notes(self) -> Iterable[str]:
+        done, log = self._done, self._log
+        here = f"/stoa/{done.index.name}/{done.index.environment}/"
+        others = sorted({s.rpartition("/")[0] for s in log.sources if not s.startswith(here)})
+        for other in others:
+            yield f"lines were recorded by `{other}`, and the bundle is of `{here.rstrip('/')}`"
+        yield "roles at the time of a call are not in the log: people's roles are those that the bundle gives them"
+        yield "arguments are not in the log, only their digests: whether they fit the bundle's schemas is not judged"
+        yield "lists and other requests that pass are not in the log: a tenant's rate may be reached sooner than here"
+        if self._callers.open_groups & {f"/{g}" for g in self._open(log)}:
+            yield "some groups' members are not declared in the bundle: people in them may hold more roles than here"
+        if done.arguments:
+            yield f"{done.arguments:,} calls were refused by their arguments then, and are not judged again"
+        if log.control:
+            yield f"{log.control:,} requests to the control plane's API are not replayed"
+        if log.nameless:
+            yield f"{log.nameless:,} requests without an accepted token name nobody, and are not replayed"
+        if log.repeats:
+            yield f"{log.repeats:,} lines stood there twice, and count once"
+        if log.outside:
+            yield f"{log.outside:,} calls lie outside the span that was asked for"
+
+    def _open(self, log: Log) -> set[str]:
+        tenants = {c.tenant for c in log.calls}
+        return {g.removeprefix("/") for g in self._callers.open_groups if g.split("/")[1] in tenants}
+
+
+def _why(changed: Kind, call: Call, verdict: Verdict) -> str:
+    """The reason, with what was refused then where that is what ends."""
+    if changed in ("allowed", "askable"):
+        was = before(call)
+        if was == "limit":
+            return f"the limit `{call.limit}` refused it then, and leaves room now"
+        if was == "approval":
+            return "it needed an approval then, and needs none now"
+        if changed == "askable":
+            return f"there was no such tool for the caller then; now {verdict.words}"
+        return "there was no such tool for the caller then, and there is one now"
+    if changed == "unapproved":
+        return "it was approved by a second person then, and needs no approval now"
+    return verdict.words
