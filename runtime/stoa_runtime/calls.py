@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from stoa_runtime import answers, arguments, requests, results
-from stoa_runtime.access import BUNDLE_KEY, Access, AnyTool
+from stoa_runtime.access import BUNDLE_KEY, Access, AnyTool, View
 from stoa_runtime.approvals import Approvals, ApprovalsUnavailable, DecisionRefused, Refused, Retry
 from stoa_runtime.approvals import Call as CallToApprove
 from stoa_runtime.approvals.asking import input_required
@@ -14,19 +14,20 @@ from stoa_runtime.approvals.records import Approval
 from stoa_runtime.audit import Audit, AuditUnavailable, Event, arguments_digest
 from stoa_runtime.backends import BackendFailed, Backends
 from stoa_runtime.bundles import PreparedTool, Snapshot
-from stoa_runtime.limits import ADMITTED, LimitReached, LimitRules, Store
+from stoa_runtime.limits import ADMITTED, Admission, LimitReached, LimitRules, Store
 from stoa_runtime.platform_tools import Asked, NotFound, PlatformTool
 from stoa_runtime.principals import Principal
 from stoa_runtime.tracing import Trace
 
 TRACE_KEY = "dev.gostoa/trace-id"
 
+_OF_REQUESTS = frozenset({"rate-tenant", "limits-unavailable"})
+"""Limits that refuse a request before anybody looks at what it asks for."""
 _NO_APPROVALS = "Approvals cannot be read or kept at the moment, so nothing was done. Try again later."
 _UNKNOWN = "Unknown tool: there is none of this name among those that tools/list gives you."
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """Who makes a request, and the snapshot that the whole request is answered from."""
 
     principal: Principal
@@ -36,10 +37,11 @@ class Caller:
     limits: LimitRules
     traceparent: str | None
     """The request's header."""
+    view: View
+    """What the principal sees."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What a caller asks for."""
 
     name: str
@@ -50,12 +52,20 @@ class Call:
     """The protocol's version that the client speaks."""
     legacy: bool
     """Whether that is 2025-11-25 or older."""
-    retry: Retry = field(default_factory=Retry)
+    retry: Retry = Retry()
     """What it sends along of an earlier answer."""
 
 
 class UnknownTool(Exception):
     """There is no such tool for this caller: one that is hidden and one that is missing read alike."""
+
+
+class RequestRefused(Exception):
+    """The rate of the caller's tenant is used up: it is the request that is refused, whatever it asks for."""
+
+    def __init__(self, reached: LimitReached) -> None:
+        super().__init__(reached.text)
+        self.reached = reached
 
 
 class StateInvalid(Exception):
@@ -90,13 +100,16 @@ class Calls:
         self._approvals = approvals
         self._limits = limits
 
-    async def call(self, caller: Caller, call: Call) -> results.Result:
-        """The result of one call; `UnknownTool` where there is no such tool for this caller; `StateInvalid`."""
+    async def call(self, caller: Caller, call: Call, *, charged: bool = True) -> results.Result:
+        """The result of one call; `UnknownTool` where there is no such tool for this caller; `StateInvalid`.
+
+        Where the request is not `charged` to its tenant yet, it is charged together with the call: `RequestRefused`.
+        """
         began = time.perf_counter()
-        tool = caller.access.view(caller.principal).tools.get(call.name)
-        outcome, admission = _INTERRUPTED, ADMITTED
+        tool = caller.view.tools.get(call.name)
+        outcome, admission, recorded = _INTERRUPTED, ADMITTED, True
         try:
-            admission = await self._limits.take(*caller.limits.call_charges(caller.principal, tool, time.time()))
+            admission = await self._admitted(caller, tool, charged)
             if tool is None:
                 outcome = _UNSEEN
             elif await self._can_record(tool):
@@ -105,13 +118,17 @@ class Calls:
                 outcome = _refused("audit-unavailable", "Nothing was called: calls cannot be recorded at the moment.")
         except LimitReached as reached:
             outcome = replace(_refused("limit", reached.text), limit=reached.rule)
+        except RequestRefused:
+            recorded = False  # Whoever knows the request records it.
+            raise
         finally:
             # What comes now must happen even where the caller has gone: the slots are given back, the call is recorded.
             try:
                 if admission.slots:
                     await self._limits.release(admission)
             finally:
-                outcome = self._recorded(caller, call, tool, outcome, (time.perf_counter() - began) * 1000)
+                if recorded:
+                    outcome = self._recorded(caller, call, tool, outcome, (time.perf_counter() - began) * 1000)
         if outcome.rule != "audit-unavailable":  # That answer says itself that nothing can be recorded.
             try:
                 await self._audit.settled()
@@ -123,6 +140,23 @@ class Calls:
             raise StateInvalid(str(outcome.result.content[0]["text"]))
         meta = {**outcome.result.meta, TRACE_KEY: call.trace.trace_id, BUNDLE_KEY: caller.snapshot.digest}
         return replace(outcome.result, meta=meta)
+
+    async def _admitted(self, caller: Caller, tool: AnyTool | None, charged: bool) -> Admission:
+        """What the call takes, taken all at once; `LimitReached`, `RequestRefused`."""
+        charges, quotas, slots = caller.limits.call_charges(caller.principal, tool, time.time())
+        request = () if charged else caller.limits.request_charges(caller.principal)
+        try:
+            return await self._limits.take((*request, *charges), quotas, slots)
+        except LimitReached as reached:
+            if not request:
+                raise
+            if reached.rule in _OF_REQUESTS:
+                raise RequestRefused(reached) from None
+            try:
+                await self._limits.take(request)  # The request counts, though its call is refused.
+            except LimitReached as also:
+                raise RequestRefused(also) from None
+            raise
 
     async def _can_record(self, tool: AnyTool) -> bool:
         """Whether a call that changes something, or may, can be recorded when it is over."""
@@ -210,11 +244,7 @@ class Calls:
         return outcome
 
     async def _told(self, caller: Caller, tool: PlatformTool, given: Mapping[str, Any]) -> _Outcome:
-        visible = {
-            name: seen
-            for name, seen in caller.access.view(caller.principal).tools.items()
-            if isinstance(seen, PreparedTool)
-        }
+        visible = {name: seen for name, seen in caller.view.tools.items() if isinstance(seen, PreparedTool)}
         try:
             told = await tool.told(Asked(caller.snapshot, caller.principal, visible, given, self._approvals))
         except NotFound as missing:

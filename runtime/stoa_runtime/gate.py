@@ -6,8 +6,9 @@ caller in the scope.
 
 import datetime
 import math
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +20,9 @@ from stoa_runtime import bodies, prepared, progress, results
 from stoa_runtime.audit import Audit, AuditUnavailable, Event
 from stoa_runtime.bodies import BodyRefused, Bounds
 from stoa_runtime.bundles import PreparedTool
-from stoa_runtime.calls import Call, Caller, Calls, UnknownTool
-from stoa_runtime.limits import LimitReached, Store
+from stoa_runtime.calls import Call, Caller, Calls, RequestRefused, UnknownTool
+from stoa_runtime.connections import Answered
+from stoa_runtime.limits import LimitReached, MemoryStore, Store
 from stoa_runtime.metadata import challenge
 from stoa_runtime.principals import Principal, PrincipalRefused, principal
 from stoa_runtime.protocol import CALLER
@@ -29,10 +31,13 @@ from stoa_runtime.subscriptions import Subscriptions
 from stoa_runtime.tokens import KeysUnavailable, ScopeMissing, Token, TokenRefused
 from stoa_runtime.tracing import trace
 
+_Answering = Coroutine[Any, Any, Answered]
 _PRIVATE = b"private, no-store"
 """What caches may do with an answer that is one caller's: the same request of another has another."""
 PRINCIPALS = 10_000
 """Principals that are remembered."""
+_DAY = 86_400
+_EPOCH = datetime.date(1970, 1, 1).toordinal()
 
 
 @dataclass(slots=True)
@@ -86,7 +91,7 @@ class Gate:
         self._audit = audit
         self._limits = limits
         self._bounds = bounds
-        self._principals: OrderedDict[tuple[str, datetime.date, bytes], Principal] = OrderedDict()
+        self._principals: OrderedDict[tuple[str, int, bytes], Principal] = OrderedDict()
         self._envelopes = prepared.Envelopes()
         self.subscriptions = Subscriptions(self.authorize, body_limit=bounds.limit)
         """The open streams; it is told when another bundle is served."""
@@ -107,8 +112,19 @@ class Gate:
             if scope["method"] != "POST":
                 raise _Stop(Response(status_code=405, headers={"Allow": "POST"}))
             caller = _caller(serving, given, await self._principal(serving, given))
+            try:
+                body, message = await self._message(given, receive)
+            except _Stop:
+                await self._admit(serving, caller.principal)
+                raise
+            asked = prepared.recognised(given.values, given.doubled, message, self._envelopes)
+            if asked is not None and _is_for_sdk(caller, asked):
+                asked = None
+            token = progress.asked(asked.meta, given.values.get(b"accept", b"")) if asked is not None else None
+            if asked is not None and asked.tool is not None and token is None:
+                await _send(send, *await self._called(serving, caller, asked, charged=False))
+                return
             await self._admit(serving, caller.principal)
-            body, message = await self._message(given, receive)
         except _Stop as stop:
             await self._ended(serving, given, stop)(scope, receive, send)
             return
@@ -120,18 +136,59 @@ class Gate:
             finally:
                 serving.in_flight += 1
             return
-        asked = prepared.recognised(given.values, given.doubled, message, self._envelopes)
-        if asked is None or _is_for_sdk(caller, asked):
+        if asked is None:
             scope[CALLER] = caller
             scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
             await serving.protocol(scope, _replayed(body, receive), _kept_private(send))
         elif asked.tool is None:
-            view = caller.access.view(caller.principal)
-            await _send(send, 200, prepared.listed(asked, view, serving.protocol))
-        elif token := progress.asked(asked.meta, given.values.get(b"accept", b"")):
-            await progress.answer(_kept_private(send), token, self._called(serving, caller, asked))
+            await _send(send, 200, prepared.listed(asked, caller.view, serving.protocol))
         else:
-            await _send(send, *await self._called(serving, caller, asked))
+            assert token is not None
+            await progress.answer(_kept_private(send), token, self._called(serving, caller, asked))
+
+    def direct(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> "Answered | _Answering | None":
+        """The answer to a whole request, where it is a list or a call of somebody who is known already.
+
+        None leaves it to the ASGI application: nothing has been charged or recorded then. Every check is the one that
+        is made there.
+        """
+        serving = self._serving()
+        given = head(headers)
+        value = given.values.get(b"authorization")
+        if value is None or value[:7] != b"Bearer " or not _takes_origin(serving, given) or given.doubled:
+            return None
+        token = serving.verifier.known(value[7:].decode("latin-1"))
+        who = self._remembered(token, serving) if token is not None else None
+        if who is None:
+            return None
+        try:
+            message = bodies.parsed(body) if len(body) <= self._bounds.limit else None
+        except ValueError:
+            return None
+        asked = prepared.recognised(given.values, given.doubled, message, self._envelopes)
+        if asked is None:
+            return None
+        caller = _caller(serving, given, who)
+        if asked.tool is not None:
+            if _is_for_sdk(caller, asked) or progress.asked(asked.meta, given.values.get(b"accept", b"")) is not None:
+                return None
+            serving.in_flight += 1
+            return self._calling(serving, given, caller, asked)
+        if not isinstance(self._limits, MemoryStore):
+            return None
+        try:
+            self._limits.take_now(serving.limits.request_charges(who))
+        except LimitReached:
+            return None
+        return 200, prepared.listed(asked, caller.view, serving.protocol)
+
+    async def _calling(self, serving: Serving, given: Head, caller: Caller, asked: prepared.Asked) -> Answered:
+        try:
+            return await self._called(serving, caller, asked, charged=False)
+        except _Stop as stop:
+            return self._ended(serving, given, stop)
+        finally:
+            serving.in_flight -= 1
 
     async def _admit(self, serving: Serving, who: Principal) -> None:
         """Charges the request to its tenant's rate. What is used up there holds for whatever the client asks next."""
@@ -141,26 +198,22 @@ class Gate:
         try:
             await self._limits.take(charges)
         except LimitReached as reached:
-            status = 503 if reached.rule == "limits-unavailable" else 429
-            error = "temporarily_unavailable" if status == 503 else "too_many_requests"
-            response = JSONResponse(
-                {"error": error, "error_description": reached.text},
-                status_code=status,
-                headers={"Retry-After": str(math.ceil(reached.retry_after))},
-            )
-            raise _Stop(response, "limit", who, reached.rule) from None
+            raise _turned_away(reached, who) from None
 
-    async def _called(self, serving: Serving, caller: Caller, asked: prepared.Asked) -> tuple[int, bytes]:
-        """HTTP status and body that answer a call."""
+    async def _called(
+        self, serving: Serving, caller: Caller, asked: prepared.Asked, *, charged: bool = True
+    ) -> tuple[int, bytes]:
+        """HTTP status and body that answer a call. `charged`: its request is charged to its tenant already."""
         assert asked.tool is not None
         span = trace(caller.traceparent, asked.meta)
         call = Call(asked.tool, asked.arguments, span, protocol=asked.version, legacy=asked.legacy)
         try:
-            answer = await self._calls.call(caller, call)
+            answer = await self._calls.call(caller, call, charged=charged)
         except UnknownTool as error:
             return prepared.refused(asked, mcp_types.INVALID_PARAMS, str(error))
-        result = results.as_json(answer, legacy=asked.legacy, stamp=serving.protocol.stamp)
-        return 200, prepared.answered(asked, result)
+        except RequestRefused as refused:
+            raise _turned_away(refused.reached, caller.principal) from None
+        return 200, prepared.answered(asked, results.as_json(answer, legacy=asked.legacy, stamp=serving.protocol.stamp))
 
     async def authorize(self, scope: Scope) -> Caller | Response:
         """The caller whom a request's headers name, or the answer that refuses it: for what is served beside MCP.
@@ -206,12 +259,17 @@ class Gate:
                 "keys-unavailable",
             ) from None
 
+    def _remembered(self, token: Token, serving: Serving) -> Principal | None:
+        """The token's principal, where it was looked for before, on this day and in this bundle."""
+        return self._principals.get((serving.snapshot.digest, int(time.time() // _DAY), token.key))
+
     def _known(self, token: Token, serving: Serving) -> Principal:
         """The token's principal, remembered for this day and bundle; subscriptions end with a day."""
-        today = datetime.datetime.now(datetime.UTC).date()
-        key = (serving.snapshot.digest, today, token.key)
+        day = int(time.time() // _DAY)
+        key = (serving.snapshot.digest, day, token.key)
         who = self._principals.get(key)
         if who is None:
+            today = datetime.date.fromordinal(_EPOCH + day)
             who = self._principals[key] = principal(token.claims, serving.snapshot, today)
             if len(self._principals) > PRINCIPALS:
                 self._principals.popitem(last=False)
@@ -255,11 +313,22 @@ def _is_for_sdk(caller: Caller, asked: prepared.Asked) -> bool:
     """Whether the SDK answers: it compares arguments with headers that mirror them, and writes questions to clients."""
     if asked.tool is None or asked.legacy:
         return False
-    view = caller.access.view(caller.principal)
-    if asked.tool in view.mirrored:
+    if asked.tool in caller.view.mirrored:
         return True
-    tool = view.tools.get(asked.tool)
+    tool = caller.view.tools.get(asked.tool)
     return isinstance(tool, PreparedTool) and tool.declared.approval
+
+
+def _turned_away(reached: LimitReached, who: Principal) -> _Stop:
+    """A request that its tenant's rate has no room for."""
+    status = 503 if reached.rule == "limits-unavailable" else 429
+    error = "temporarily_unavailable" if status == 503 else "too_many_requests"
+    response = JSONResponse(
+        {"error": error, "error_description": reached.text},
+        status_code=status,
+        headers={"Retry-After": str(math.ceil(reached.retry_after))},
+    )
+    return _Stop(response, "limit", who, reached.rule)
 
 
 def _check_origin(serving: Serving, given: Head) -> None:
@@ -270,8 +339,19 @@ def _check_origin(serving: Serving, given: Head) -> None:
         raise _Stop(Response("This origin may not call from a browser.", status_code=403))
 
 
+def _takes_origin(serving: Serving, given: Head) -> bool:
+    """Whether `_check_origin` would find nothing."""
+    try:
+        _check_origin(serving, given)
+    except _Stop:
+        return False
+    return True
+
+
 def _caller(serving: Serving, given: Head, who: Principal) -> Caller:
-    return Caller(who, serving.snapshot, serving.access, serving.backends, serving.limits, given.get(b"traceparent"))
+    view = serving.access.view(who)
+    traceparent = given.get(b"traceparent")
+    return Caller(who, serving.snapshot, serving.access, serving.backends, serving.limits, traceparent, view)
 
 
 def _unauthorized(value: str) -> Response:

@@ -100,9 +100,7 @@ class Protocol:
     ) -> mcp_types.ListToolsResult:
         caller = _caller(context)
         try:
-            return caller.access.view(caller.principal).page(
-                params.cursor if params is not None else None, legacy=_is_legacy(context)
-            )
+            return caller.view.page(params.cursor if params is not None else None, legacy=_is_legacy(context))
         except UnknownCursor as error:
             raise MCPError(mcp_types.INVALID_PARAMS, str(error)) from None
 
@@ -140,7 +138,7 @@ def _caller(context: ServerRequestContext[Any, Any]) -> Caller:
 def _input_schema(name: str) -> Mapping[str, Any] | None:
     """The input schema of a tool that the current caller sees: the protocol compares headers with it."""
     caller = current_caller.get()
-    tool = caller.access.view(caller.principal).tools.get(name) if caller else None
+    tool = caller.view.tools.get(name) if caller else None
     if tool is None:
         return None
     return tool.declared.input_schema if isinstance(tool, PreparedTool) else tool.input_schema

@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -26,6 +26,7 @@ from stoa_runtime.backends import Backends
 from stoa_runtime.bodies import Bounds
 from stoa_runtime.bundles import BundleError, Snapshot
 from stoa_runtime.calls import Calls
+from stoa_runtime.connections import Answered, Connection, bounded
 from stoa_runtime.credentials import Credentials, EnvironmentCredentials, FileCredentials, shared_variables
 from stoa_runtime.gate import Gate
 from stoa_runtime.limits import StoreUnusable, WhenDown, open_store
@@ -179,7 +180,7 @@ def _config(settings: Settings, app: "Runtime") -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="auto" if sys.platform == "win32" else "uvloop",
-        http=_connections(settings),
+        http=connections(settings, app),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -190,13 +191,9 @@ def _config(settings: Settings, app: "Runtime") -> uvicorn.Config:
     )
 
 
-def _connections(settings: Settings) -> Any:
-    """uvicorn's reader of HTTP, with bounds wherever the parser is to be had that they are written for."""
-    if sys.platform == "win32":
-        return "auto"
-    from stoa_runtime.connections import bounded
-
-    return bounded(settings.body_deadline)
+def connections(settings: Settings, app: "Runtime") -> type[Connection]:
+    """uvicorn's reader of HTTP with bounds, which offers requests to the application before ASGI."""
+    return bounded(settings.body_deadline, app)
 
 
 class _Listening(uvicorn.Server):
@@ -297,6 +294,21 @@ class Runtime:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         await self._app(scope, receive, send)
+
+    @property
+    def path(self) -> bytes:
+        """The target of the MCP endpoint, while something is served."""
+        return self._current.target if self._current is not None else b""
+
+    def answer(
+        self, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> Answered | Coroutine[Any, Any, Answered] | None:
+        """The answer to a whole request to the MCP endpoint, without ASGI; None where the application has to answer."""
+        if self._telemetry is None:
+            return self._gate.direct(headers, body)
+        seen = self._telemetry.seen(headers)
+        answer = self._gate.direct(headers, body)
+        return None if answer is None else self._telemetry.answered(seen, answer)
 
     def endpoint(self, path: str) -> Endpoint:
         """What answers at a path."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 
@@ -83,6 +83,8 @@ class Serving:
         self.protocol = protocol
         self.path = endpoint_path(snapshot.index)
         """Path of the MCP endpoint."""
+        self.target = quote(self.path, safe="/").encode()
+        """The same as clients ask for it."""
         self.metadata_paths = frozenset(metadata_paths(snapshot.index))
         """Paths of the protected-resource metadata."""
         self.in_flight = 0

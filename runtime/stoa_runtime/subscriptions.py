@@ -176,5 +176,5 @@ class Subscriptions:
 
 def _seen(caller: Caller) -> Seen:
     """What the caller's list holds. Two bundles that declare a tool alike show it alike."""
-    tools = caller.access.view(caller.principal).tools
+    tools = caller.view.tools
     return {name: tool.declared if isinstance(tool, PreparedTool) else name for name, tool in tools.items()}

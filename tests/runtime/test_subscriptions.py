@@ -1,7 +1,6 @@
 """Streams of `subscriptions/listen` over a real socket: who is told of which change, and when a stream ends."""
 
 import asyncio
-import dataclasses
 import datetime
 import json
 from collections.abc import AsyncIterator
@@ -56,8 +55,8 @@ class Platform:
             return Response(status_code=401)
         claims = {"sub": username, "azp": world.CLIENT, "tenant": TENANTS[username], "roles": ["devops"]}
         who = principal(claims, self.snapshot, datetime.date(2026, 1, 1))
-        known = {"principal": who, "snapshot": self.snapshot, "access": self.access}
-        return Caller(**{field.name: known.get(field.name) for field in dataclasses.fields(Caller)})
+        known = {"principal": who, "snapshot": self.snapshot, "access": self.access, "view": self.access.view(who)}
+        return Caller(**{name: known.get(name) for name in Caller._fields})
 
 
 class Stream:

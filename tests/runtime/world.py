@@ -19,7 +19,7 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from stoa_runtime import bundles
-from stoa_runtime.server import application
+from stoa_runtime.server import application, connections
 from stoa_runtime.settings import Settings
 from stoa_schemas import bundle, names
 from stoa_schemas.audit import DECISION
@@ -464,9 +464,9 @@ def write_bundle(
 @contextmanager
 def listening(settings: Settings) -> Iterator[str]:
     """The application served on a real socket; its URL."""
-    config = uvicorn.Config(
-        application(settings), host="127.0.0.1", port=0, log_level="error", ws="none", http="httptools", lifespan="on"
-    )
+    app = application(settings)
+    http = connections(settings, app)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="none", http=http, lifespan="on")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

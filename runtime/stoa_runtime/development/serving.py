@@ -9,7 +9,11 @@ from ipaddress import ip_address
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from stoa_runtime.connections import bounded
 from stoa_runtime.development import NotForDevelopment
+
+BODY_SECONDS = 10.0
+"""How long a request's body may take to come."""
 
 
 def is_loopback(host: str | None) -> bool:
@@ -77,7 +81,9 @@ def listening_socket(host: str, port: int) -> socket.socket:
 async def serve_locally(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
     """`app` served while the block runs; gives its base URL, without a slash at the end."""
     listener = listening_socket(host, port)
-    server = _Embedded(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False, ws="none"))
+    http = bounded(BODY_SECONDS)
+    config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False, ws="none", http=http)
+    server = _Embedded(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started:

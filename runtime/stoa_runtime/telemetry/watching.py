@@ -2,16 +2,17 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stoa_runtime.addresses import AddressRule
 from stoa_runtime.audit import Audit, Event
 from stoa_runtime.backends import BackendFailed, Backends, Reply
+from stoa_runtime.connections import Answered
 from stoa_runtime.credentials import Credentials
 from stoa_runtime.limits import Store
 from stoa_runtime.requests import Outgoing
@@ -118,6 +119,9 @@ class Watcher(Protocol):
         """A backend was called."""
 
 
+_Seen = tuple[float, Request]
+"""When it came, by the clock that durations are taken from, and the request."""
+_Answer = Answered | Coroutine[Any, Any, Answered]
 _CURRENT: ContextVar[Request | None] = ContextVar("stoa_request", default=None)
 
 
@@ -140,7 +144,7 @@ class Telemetry:
                 await app(scope, receive, send)
                 return
             began = time.perf_counter()
-            request = _request(scope, endpoint)
+            request = _request(endpoint(scope["path"]), scope["method"], scope["headers"])
             for watcher in watchers:
                 watcher.began(request)
             token = _CURRENT.set(request)
@@ -159,6 +163,37 @@ class Telemetry:
                     watcher.ended(request)
 
         return watching
+
+    def seen(self, headers: Iterable[tuple[bytes, bytes]]) -> _Seen:
+        """A request to the MCP endpoint that may be answered without ASGI; nobody is told of it yet."""
+        return time.perf_counter(), _request("mcp", "POST", headers)
+
+    def answered(self, seen: _Seen, answer: _Answer) -> _Answer:
+        """The answer to such a request, which is seen now."""
+        for watcher in self.watchers:
+            watcher.began(seen[1])
+        if isinstance(answer, Coroutine):
+            return self._answering(seen, answer)
+        self._has_ended(seen, answer)
+        return answer
+
+    async def _answering(self, seen: _Seen, answer: Coroutine[Any, Any, Answered]) -> Answered:
+        token = _CURRENT.set(seen[1])
+        answered: Answered | None = None
+        try:
+            answered = await answer
+            return answered
+        finally:
+            _CURRENT.reset(token)
+            self._has_ended(seen, answered)
+
+    def _has_ended(self, seen: _Seen, answered: Answered | None) -> None:
+        began, request = seen
+        if answered is not None:
+            request.status = answered[0] if isinstance(answered, tuple) else answered.status_code
+        request.seconds = time.perf_counter() - began
+        for watcher in self.watchers:
+            watcher.ended(request)
 
     def decided(self, event: Event) -> None:
         """What the audit log is told is told here too."""
@@ -191,16 +226,15 @@ class Telemetry:
             yield
 
 
-def _request(scope: Scope, endpoint: Callable[[str], Endpoint]) -> Request:
+def _request(endpoint: Endpoint, method: str, headers: Iterable[tuple[bytes, bytes]]) -> Request:
     asked, traceparent = "", None
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"mcp-method":
             asked = value.decode("latin-1").strip()
         elif name == b"traceparent":
             traceparent = value.decode("latin-1").strip()
-    method = scope["method"]
     return Request(
-        endpoint(scope["path"]),
+        endpoint,
         method if method in METHODS else "other",
         asked if asked in ASKED else "",
         traceparent,

@@ -225,7 +225,8 @@ async def test_what_cannot_be_recorded_is_not_answered(stoa: World, tmp_path: Pa
     snapshot = bundles.load(write_bundle(tmp_path, index("http://127.0.0.1:9/jwks", stoa.tenants), stoa.tenants))
     who = Principal("parzival", "ioi", frozenset({"devops"}), frozenset({"catalog:read"}), "claude", None)
     backends: Any = None
-    caller = Caller(who, snapshot, Access(snapshot), backends, LimitRules(snapshot), None)
+    access = Access(snapshot)
+    caller = Caller(who, snapshot, access, backends, LimitRules(snapshot), None, access.view(who))
 
     async def authorize(scope: Scope) -> Caller:
         return caller

@@ -32,6 +32,11 @@ def shop(issuer: Issuer) -> str:
     return issuer.token(sub="service-account-shop", azp="ioi.shop", roles=["devops", "watch"])
 
 
+def _caller(who: Principal, snapshot: bundles.Snapshot, backends: Any) -> Caller:
+    access = Access(snapshot)
+    return Caller(who, snapshot, access, backends, LimitRules(snapshot), None, access.view(who))
+
+
 def test_a_person_reads_the_own_tenant(stoa: World, parzival: str) -> None:
     assert ask(stoa, "/bundle", parzival).json() == {
         "digest": stoa.digest,
@@ -74,7 +79,7 @@ def test_a_tool_that_the_caller_may_not_call_is_not_there(stoa: World, tmp_path:
     rights = frozenset({"catalog:read", "posture:read"})
     reader = Principal("reader", "ioi", frozenset({"viewer"}), rights, "claude", None)
     backends: Any = None
-    caller = Caller(reader, snapshot, Access(snapshot), backends, LimitRules(snapshot), None)
+    caller = _caller(reader, snapshot, backends)
     resource = {r.name: r for r in RESOURCES}
     tools = resource["tools"].answer(Asked(caller, {"tenant": "ioi"}, Query(Window(limit=200))))
     assert isinstance(tools, control.Tools)
@@ -245,7 +250,7 @@ def test_an_open_circuit_is_half_open_once_its_time_is_over(
     who = Principal("watcher", "ioi", frozenset({"watch"}), frozenset({"posture:read"}), "claude", None)
     seen: Any = Seen()
     [resource] = [r for r in RESOURCES if r.name == "backends"]
-    answer = resource.answer(Asked(Caller(who, snapshot, Access(snapshot), seen, LimitRules(snapshot), None), {}))
+    answer = resource.answer(Asked(_caller(who, snapshot, seen), {}))
     assert isinstance(answer, control.Backends)
     [nowhere] = [b for b in answer.items if b.contract == "nowhere"]
     assert (nowhere.circuit, nowhere.failures_in_row, nowhere.in_flight) == (circuit, 2, 1)
