@@ -69,6 +69,9 @@ class ChangedArtifact(Open):
     """Its bytes at base; 0 where it is not there."""
     after: int
     """Its bytes at head; 0 where it is not there."""
+    whole: bool = True
+    """Whether these are its sizes. Else it is a file of many tenants, of which only what differs was rendered: the
+    difference of the two holds, the sizes are those of parts."""
 
 
 class Demand(Open):

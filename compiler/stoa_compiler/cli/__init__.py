@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("stoa_compiler.cli.importing:command", "Source documents from other descriptions."),
     "init": ("stoa_compiler.cli.init:command", "A new source that compiles."),
     "lsp": ("stoa_compiler.cli.lsp:command", "A language server, for editors."),
+    "plan": ("stoa_compiler.cli.plan:command", "What a change of the source does: who may call what, who breaks."),
     "reconcile": ("stoa_compiler.cli.reconcile:command", "A live system brought in line with a bundle."),
     "replay": ("stoa_compiler.cli.replay:command", "What recorded calls would come to by another bundle."),
     "publish": ("stoa_compiler.cli.publish:command", "A bundle committed to a branch that Argo CD reads."),

@@ -94,6 +94,8 @@ class ArtifactChange:
     """Bytes at base; 0 where it is not there."""
     after: int
     """Bytes at head; 0 where it is not there."""
+    whole: bool = True
+    """Whether these are its sizes; else, of a file of many tenants, those of the parts that were compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,7 @@ def _written(plan: Plan) -> dict[str, Any]:
                 "kind": a.kind,
                 "before": a.before,
                 "after": a.after,
+                "whole": a.whole,
             }
             for a in plan.artifacts
         ],
@@ -314,7 +317,7 @@ def _read(model: "written.ThePlan") -> Plan:
             for f in model.findings
         ),
         artifacts=tuple(
-            ArtifactChange(a.environment, a.target, a.path, a.kind, a.before, a.after) for a in model.artifacts
+            ArtifactChange(a.environment, a.target, a.path, a.kind, a.before, a.after, a.whole) for a in model.artifacts
         ),
         requirements=tuple(
             Requirement(r.policy, tuple(r.approvers), r.reason, tuple(r.changes), r.count, tuple(r.given))

@@ -1,0 +1,278 @@
+"""The plan of two trees: which tenants differ, their graphs, and everything that is otherwise.
+
+`of` is the whole on one screen.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+from stoa_compiler.diagnostics import Diagnostic, Report, Stop
+from stoa_compiler.graph import Graph
+from stoa_compiler.load import PLATFORM_FILE, Source
+from stoa_compiler.pipeline import judge
+from stoa_compiler.plan.access import access_changes
+from stoa_compiler.plan.artifacts import artifact_changes, bundle_digests
+from stoa_compiler.plan.changes import Change, Place, Plan, Section, Side
+from stoa_compiler.plan.declared import Difference, differences, said, uncovered
+from stoa_compiler.plan.pairs import Pairs
+from stoa_compiler.plan.revisions import Tree
+from stoa_compiler.plan.tools import Covered, hit_changes, things_changes, tool_changes
+from stoa_compiler.plan.wording import counted, names, q
+from stoa_compiler.source import SourceFile
+
+_ALONE = frozenset({"displayName", "people", "groups", "backends"})
+"""Keys of the platform's `spec` that change no tenant's meaning, but for the tenants that allowed hosts name."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A plan, and what is needed to show it."""
+
+    plan: Plan
+    files: Mapping[str, SourceFile]
+    """Head's files by shown path, for its diagnostics."""
+    base_files: Mapping[str, SourceFile]
+    broken: bool
+    """Whether head does not compile: the plan then holds its findings and no change."""
+
+
+def of(base: Tree, head: Tree, today: date, *, bind: bool = False, blame: bool = False) -> Made:
+    """What the step from `base` to `head` does. With `bind`, head's bundles are named by their digests."""
+    changed = {p for p in {*base.objects, *head.objects} if base.objects.get(p) != head.objects.get(p)}
+    tenants = _scope(base, head, changed)
+    old, new = _Read.of(base, tenants), _Read.of(head, tenants)
+    made = Made(Plan(_side(base, old), _side(head, new)), new.source.files, old.source.files, False)
+    if new.errors or new.graph is None:
+        said = f"head does not compile ({counted(len(new.errors), 'error')}): nothing was compared"
+        plan = replace(made.plan, findings=tuple(new.found), uncompared=(said,))
+        return replace(made, plan=plan, broken=True)
+    plan = replace(made.plan, findings=tuple(d for d in new.found if d not in old.found))
+    if changed:
+        plan = _compared(plan, old, new, changed, today, whole=tenants is None)
+    if blame:
+        plan = replace(plan, changes=_blamed(plan.changes, base, head, made))
+    if bind:
+        plan = replace(plan, head=replace(plan.head, bundles=_bundles(head)))
+    return replace(made, plan=plan)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One side, compiled as far as it can be."""
+
+    source: Source
+    graph: Graph | None
+    found: Sequence[Diagnostic]
+    empty: bool
+
+    @classmethod
+    def of(cls, tree: Tree, tenants: Iterable[str] | None) -> "_Read":
+        if tree.empty and not tree.objects:
+            return cls(Source((), {}), None, (), True)
+        source, found = tree.read(None if tenants is None else set(tenants))
+        report = Report(list(found))
+        graph = judge(source, report).graph
+        return cls(source, graph, report.sorted(), False)
+
+    @property
+    def errors(self) -> Sequence[Diagnostic]:
+        return [d for d in self.found if d.rule.severity == "error"]
+
+    def without(self, tenants: set[str]) -> "Graph | None":
+        if self.graph is None:
+            return None
+        return replace(self.graph, tenants=tuple(t for t in self.graph.tenants if t.name not in tenants))
+
+
+def _side(tree: Tree, read: _Read) -> Side:
+    return Side(tree.name, tree.commit, tree.source, tree.digest, not read.errors)
+
+
+def _scope(base: Tree, head: Tree, changed: set[str]) -> set[str] | None:
+    """The tenants to look at; None for all, where the platform's document changes what all of them mean."""
+    tenants = {p.partition("/")[0] for p in changed if "/" in p}
+    if PLATFORM_FILE not in changed or base.empty or head.empty:
+        return None if base.empty and PLATFORM_FILE in changed else tenants
+    from stoa_compiler.parse import parse
+
+    sides = []
+    for tree in (base, head):
+        source, _ = tree.read(set())
+        documents = parse(source.placed, Report())
+        data = documents[0][1].data if documents else None
+        if not isinstance(data, dict) or not isinstance(data.get("spec"), dict):
+            return None
+        sides.append(data)
+    before, after = (side["spec"] for side in sides)
+    if {k: v for k, v in sides[0].items() if k != "spec"} != {k: v for k, v in sides[1].items() if k != "spec"}:
+        return None
+    if any(before.get(k) != after.get(k) for k in {*before, *after} - _ALONE):
+        return None
+    hosts: list[list[dict[str, object]]] = []
+    for spec in (before, after):
+        backends = spec.get("backends")
+        if not isinstance(backends, dict) or set(backends) - {"allowedHosts"}:
+            return None
+        listed = backends.get("allowedHosts")
+        if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+            return None
+        hosts.append(listed)
+    moved = [e for e in hosts[0] if e not in hosts[1]] + [e for e in hosts[1] if e not in hosts[0]]
+    for entry in moved:
+        named = entry.get("tenants")
+        if not isinstance(named, list):
+            return None
+        tenants |= {str(t) for t in named}
+    return tenants
+
+
+def _compared(plan: Plan, old: _Read, new: _Read, changed: set[str], today: date, whole: bool) -> Plan:
+    assert new.graph is not None
+    bad, uncompared = _unsound(old)
+    if old.errors and (old.graph is None or "" in bad):
+        first = old.errors[0]
+        text = f"base does not compile ({counted(len(old.errors), 'error')}, the first {first.rule.code} at "
+        said_ = f"{text}{q(str(first.span))}): nothing was compared"
+        return replace(plan, findings=(*plan.findings, *old.errors), uncompared=(said_,))
+    base, head = old.without(bad), new.without(bad)
+    assert head is not None
+    pairs = Pairs(base, head)
+    changes = list(_changes(pairs, today))
+    artifacts, failed = artifact_changes(base, head, whole)
+    return replace(
+        plan,
+        changes=tuple(sorted(changes, key=_order)),
+        findings=(*plan.findings, *(old.errors if bad else ())),
+        artifacts=tuple(artifacts),
+        notes=tuple(_notes(pairs, changed)),
+        uncompared=(*uncompared, *failed),
+    )
+
+
+def _unsound(read: _Read) -> tuple[set[str], list[str]]:
+    """Tenants whose documents at base are not sound, `` for the platform; and what that means, in sentences."""
+    by_tenant: dict[str, list[Diagnostic]] = {}
+    paths = {file.shown: file.path for file in read.source.files.values()}
+    for found in read.errors:
+        path = paths.get(found.span.file, "")
+        by_tenant.setdefault(path.partition("/")[0] if "/" in path else "", []).append(found)
+    said_ = [
+        f"tenant {q(tenant)} of base does not compile ({counted(len(found), 'error')}, the first "
+        f"{found[0].rule.code} at {q(str(found[0].span))}): nothing of it was compared"
+        for tenant, found in sorted(by_tenant.items())
+        if tenant
+    ]
+    return set(by_tenant), said_
+
+
+def _changes(pairs: Pairs, today: date) -> Iterable[Change]:
+    covered: Covered = set()
+    made = [*access_changes(pairs, today), *tool_changes(pairs, covered), *things_changes(pairs)]
+    if pairs.base is None:
+        place = Place("head", pairs.head.origin.document.span(("metadata", "name")))
+        text = f"the platform {q(pairs.head.name)} is new, with {counted(len(pairs.head.tenants), 'tenant')}"
+        made.append(Change(Section.ADDITIONS, "platform-added", "", "platform", text, "added", (place,)))
+    found = [d for documents in pairs.documents for d in differences(documents)]
+    made += [said(d) for d in uncovered(found, covered) if not _told(d, made)]
+    return [*made, *hit_changes(pairs, made)]
+
+
+_TOLD_BY_PLACE = {
+    "grant-changed", "member-changed", "membership-changed", "group-role-changed", "group-changed",
+    "consumer-role-changed",
+}  # fmt: skip
+
+
+def _told(difference: Difference, made: Sequence[Change]) -> bool:
+    """Whether a change of access has told of a grant, a member or a role already."""
+    change = said(difference)
+    if change.section is not Section.ACCESS:
+        return False
+    if change.code == "person-changed":
+        username = difference.loc[-1]
+        return any(
+            c.tenant == change.tenant and c.code in ("role-gained", "role-lost") and username in c.data["people"]  # type: ignore[operator]
+            for c in made
+        )
+    if change.code not in _TOLD_BY_PLACE:
+        return False
+    return any(
+        _within(mine, theirs) or _within(theirs, mine)
+        for c in made
+        if c.section is Section.ACCESS
+        for theirs in c.spans
+        for mine in change.spans
+    )
+
+
+def _within(inner: Place, outer: Place) -> bool:
+    if (inner.side, inner.span.file) != (outer.side, outer.span.file):
+        return False
+    a, b = inner.span, outer.span
+    starts = (b.line, b.column) <= (a.line, a.column)
+    return starts and (a.end_line, a.end_column) <= (b.end_line, b.end_column)
+
+
+_DIRECTIONS = {"gained": 0, "weakened": 0, "lost": 1, "removed": 1, "changed": 2, "strengthened": 3, "added": 4}
+_EFFECTS = {"destructive": 0, "write": 1, "read": 2, "none": 3}
+
+
+def _order(change: Change) -> tuple[object, ...]:
+    """Sections by danger; in each, gains before losses, and what destroys before what reads."""
+    section = list(Section).index(change.section)
+    effects = change.data.get("sideEffects")
+    worst = _EFFECTS.get(effects, 2) if isinstance(effects, str) else 2
+    approval = bool(change.data.get("approval"))
+    return (
+        section,
+        _DIRECTIONS[change.direction],
+        worst,
+        approval,
+        change.tenant,
+        change.subject,
+        change.code,
+        change.text,
+    )
+
+
+def _notes(pairs: Pairs, changed: set[str]) -> Iterable[str]:
+    """Files that differ and mean the same."""
+    same = sorted(
+        d.head.file.path
+        for d in pairs.documents
+        if d.base is not None
+        and d.head is not None
+        and d.head.file.path in changed
+        and d.base.file.path == d.head.file.path
+        and not any(differences(d))
+    )
+    if same:
+        yield f"no change of meaning in {counted(len(same), 'file')}: {names(same)}"
+
+
+def _blamed(changes: Sequence[Change], base: Tree, head: Tree, made: Made) -> tuple[Change, ...]:
+    trees = {"base": (base, made.base_files), "head": (head, made.files)}
+    wanted: dict[tuple[str, str], set[int]] = {}
+    for change in changes:
+        for place in change.spans:
+            wanted.setdefault((place.side, place.span.file), set()).add(place.span.line)
+    known: dict[tuple[str, str], Mapping[int, tuple[str, str]]] = {}
+    for (side, shown), lines in wanted.items():
+        tree, files = trees[side]
+        if shown in files:
+            known[side, shown] = tree.blame(files[shown].path, lines)
+
+    def blamed(place: Place) -> Place:
+        commit, author = known.get((place.side, place.span.file), {}).get(place.span.line, ("", ""))
+        return replace(place, commit=commit, author=author)
+
+    return tuple(replace(c, spans=tuple(map(blamed, c.spans))) for c in changes)
+
+
+def _bundles(head: Tree) -> dict[str, str]:
+    """Digests of head's bundles; raises `Stop` where the whole of head does not compile."""
+    whole = _Read.of(head, None)
+    if whole.errors or whole.graph is None:
+        raise Stop
+    return bundle_digests(whole.graph, Report())
