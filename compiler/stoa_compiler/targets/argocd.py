@@ -99,7 +99,8 @@ def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifac
                 kinds=PLATFORM_KINDS,
                 cluster_kinds=(("", "Namespace"),),
             ),
-            own.application(platform, 0, own.folder("kubernetes/platform"), argocd.cluster),
+            # Every object says its own namespace; Argo CD wants the Application's to be one that the project takes.
+            own.application(platform, 0, own.folder("kubernetes/platform"), argocd.cluster, min(bounded)),
         ],
         at,
     )
@@ -128,7 +129,7 @@ def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifac
                 own.project(
                     runtime, [(argocd.cluster, chart.namespace)], kinds=CHART_KINDS, repositories=(chart.repository,)
                 ),
-                own.application(runtime, 2, {"sources": [source, values]}, argocd.cluster, chart.namespace),
+                own.application(runtime, 1, {"sources": [source, values]}, argocd.cluster, chart.namespace),
             ],
             at,
         )
@@ -202,7 +203,7 @@ class _Objects:
         wave: int | None,
         source: Object,
         server: str,
-        namespace: str | None = None,
+        namespace: str,
         tenant: str | None = None,
     ) -> Object:
         """An Application that keeps the cluster as the folder says, and never empties it."""
@@ -211,7 +212,6 @@ class _Objects:
         if "source" in source:
             annotations["argocd.argoproj.io/manifest-generate-paths"] = "."
         metadata["annotations"] = annotations
-        destination = {"server": server} | ({"namespace": namespace} if namespace else {})
         return {
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "Application",
@@ -219,7 +219,7 @@ class _Objects:
             "spec": {
                 "project": name,
                 **source,
-                "destination": destination,
+                "destination": {"server": server, "namespace": namespace},
                 "syncPolicy": {"automated": {"prune": True, "selfHeal": True, "allowEmpty": False}},
             },
         }
@@ -338,7 +338,7 @@ def _wanted(graph: Graph, environment: str, artifacts: Artifacts) -> Iterator[tu
     if argocd.runtime is not None and "helm/stoa-runtime.values.yaml" in artifacts:
         kinds = {"": "ConfigMap Service ServiceAccount", "apps": "Deployment", "policy": "PodDisruptionBudget"}
         kinds |= {"autoscaling": "HorizontalPodAutoscaler", "networking.k8s.io": "NetworkPolicy"}
-        rows.append(("runtime", "applications/runtime", None, 2, "", [argocd.runtime.namespace], kinds, False))
+        rows.append(("runtime", "applications/runtime", None, 1, "", [argocd.runtime.namespace], kinds, False))
     for role, file, owner, wave, folder, into, permitted, with_namespaces in rows:
         name = role if owner else f"{graph.name}-{environment}-{role}"
         labels = ours | ({"gostoa.dev/tenant": owner} if owner else {})
@@ -381,7 +381,7 @@ def _wanted(graph: Graph, environment: str, artifacts: Artifacts) -> Iterator[tu
         application = {
             "project": name,
             **source,
-            "destination": {"server": server} | ({} if with_namespaces else {"namespace": into[0]}),
+            "destination": {"server": server, "namespace": into[0]},
             "syncPolicy": {"automated": {"allowEmpty": False, "prune": True, "selfHeal": True}},
         }
         yield (
@@ -423,17 +423,26 @@ def _border_problems(
             if any(k.get("group") in ("argoproj.io", "rbac.authorization.k8s.io") for k in kinds):
                 yield f"`{name}` permits Applications, or permissions"
     for application in applications:
-        spec = application.get("spec")
-        source = spec.get("source") if isinstance(spec, dict) else None
-        if not isinstance(spec, dict) or not isinstance(source, dict):
+        spec, name = application.get("spec"), application["metadata"].get("name")
+        if not isinstance(spec, dict):
             continue
         permitted = projects.get(str(spec.get("project")), {}).get("spec")
-        path = str(source.get("path"))
-        if not isinstance(permitted, dict) or not path.startswith(base):
-            yield f"`{application['metadata'].get('name')}` has no project, or no folder of the bundle"
+        if not isinstance(permitted, dict):
+            yield f"`{name}` has no project"
             continue
-        server = _of(spec.get("destination"), "server")
+        source, server = spec.get("source"), _of(spec.get("destination"), "server")
         places = {(d.get("server"), d.get("namespace")) for d in permitted.get("destinations") or ()}
+        if (server, _of(spec.get("destination"), "namespace")) not in places:
+            yield f"`{spec.get('project')}` does not permit the destination of `{name}`"
+        sources = [source] if isinstance(source, dict) else spec.get("sources") or ()
+        if not {s.get("repoURL") for s in sources} <= set(permitted.get("sourceRepos") or ()):
+            yield f"`{spec.get('project')}` does not permit a repository of `{name}`"
+        if not isinstance(source, dict):
+            continue
+        path = str(source.get("path"))
+        if not path.startswith(base):
+            yield f"`{name}` has no folder of the bundle"
+            continue
         of_cluster, of_namespace = (
             {(k.get("group"), k.get("kind")) for k in permitted.get(which) or ()}
             for which in ("clusterResourceWhitelist", "namespaceResourceWhitelist")

@@ -88,13 +88,15 @@ def test_applications_lie_in_argo_cds_namespace_and_follow_their_folders(files: 
         assert "ignoreDifferences" not in one["spec"]
 
 
-def test_waves_bring_identities_and_borders_before_the_runtime(files: dict[str, Artifact]) -> None:
+def test_borders_come_first_and_no_tenant_can_hold_up_what_comes_after(files: dict[str, Artifact]) -> None:
+    """Argo CD waits until one wave is healthy before it goes on to the next, but for the last."""
     wave = {
         n: int(a["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"])
         for n, a in named(files, "Application").items()
         if n != "stoa-prod-root"
     }
-    assert wave["stoa-prod-platform"] < wave["stoa-acme-prod"] == wave["stoa-zenith-prod"] < wave["stoa-prod-runtime"]
+    assert wave["stoa-prod-platform"] < wave["stoa-acme-prod"] == wave["stoa-zenith-prod"] == max(wave.values())
+    assert wave["stoa-prod-runtime"] == max(wave.values())
     for name, project in named(files, "AppProject").items():
         if name != "stoa-prod-root":
             assert int(project["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"]) < min(wave.values())
