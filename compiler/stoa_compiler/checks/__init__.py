@@ -10,6 +10,7 @@ from stoa_compiler.checks import (
     contracts,
     people,
     platform,
+    reviews,
     schemas,
     secrets,
     tenants,
@@ -30,13 +31,14 @@ OF_TENANTS: tuple[Check, ...] = (
     tenants.check_grants,  # Last: it reads what others found.
 )
 """What is judged of each tenant by itself."""
-TOGETHER: tuple[Check, ...] = (platform.check, clusters.check, people.check, tenants.check_together)
+TOGETHER: tuple[Check, ...] = (platform.check, clusters.check, people.check, reviews.check, tenants.check_together)
 """What is judged of the platform and of all tenants side by side. No operation is looked at."""
 
 RULES = (
     *platform.RULES,
     *clusters.RULES,
     *people.RULES,
+    *reviews.RULES,
     *tenants.RULES,
     *contracts.RULES,
     *schemas.RULES,

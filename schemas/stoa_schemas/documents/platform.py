@@ -8,6 +8,7 @@ from stoa_schemas.base import (
     API_VERSION,
     Cidr,
     Closed,
+    Day,
     DnsName,
     Duration,
     HostPattern,
@@ -27,6 +28,10 @@ ClassificationName = Literal["H", "VH", "VVH"]
 ZoneName = Literal["external", "dmz", "internal", "tenants"]
 """`tenants` is optional: the tenants' own namespaces, which the target `kubernetes` renders."""
 TargetName = Literal["mcp", "keycloak", "helm", "kubernetes", "argocd"]
+KeycloakVersion = Literal["26.4", "26.7"]
+KeycloakFeature = Literal["cimd", "resource-indicators"]
+"""`cimd`: client ids that are URLs of metadata documents. `resource-indicators`: tokens for the one resource that a
+client names (RFC 8707)."""
 ClientProfile = Literal["claude", "openai", "openai-strict", "gemini"]
 """Families of agents' clients, by the API behind them."""
 
@@ -289,8 +294,16 @@ class Identity(Closed):
     strategy: Literal["single-realm", "realm-per-tenant"] = "single-realm"
     """One Keycloak realm holds all tenants, kept apart by groups; or each has its own, called `<realm>-<tenant>`, and
     an issuer of its own."""
+    tenants: Literal["groups", "organizations"] = "groups"
+    """What a tenant is in one realm for all: a group, or a group and an Organization of Keycloak's with its people."""
     realm: Id
     """The realm's name; with a realm for each tenant, that of the platform's own people."""
+    keycloak: KeycloakVersion = "26.7"
+    """The server's version, or the newest here that is not newer: what it lacks is left out or refused."""
+    features: list[KeycloakFeature] = []
+    """Experimental features that the server is started with (`--features=...`)."""
+    metadata_hosts: list[HostPattern] = []
+    """Hosts whose applications register themselves by a document at their client id; only with the feature `cimd`."""
     clients: dict[Id, McpClient]
     """MCP clients registered beforehand, by client id."""
 
@@ -349,6 +362,144 @@ class Enforcement(Closed):
     """What the audit log promises."""
 
 
+Approver = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}){0,19}$",
+        max_length=255,
+        examples=["platform-security", "acme/platform/security"],
+    ),
+]
+"""A group's full path or a user name, as GitLab knows them; without `@`."""
+
+
+class ReviewRule(Closed):
+    """Who must approve a merge request that changes something of a kind."""
+
+    when: Annotated[str, Field(min_length=1, max_length=1000)]
+    """A condition in CEL on one change of the plan: `change.code == 'access-gained'`. docs/policies.md lists what a
+    change has."""
+    approvers: Annotated[list[Approver], Field(min_length=1, max_length=20)]
+    """Groups and people. One approval of any of them counts; that of the author does not."""
+    count: Annotated[int, Field(ge=1, le=10)] = 1
+    """How many of them must approve."""
+    reason: Text
+    """Why, for the author who waits."""
+
+
+class CodeOwners(Closed):
+    """Who owns which documents: sections of CODEOWNERS are made of it."""
+
+    platform: list[Approver] = []
+    """Owners of the platform document, of CODEOWNERS itself, and of the pipeline."""
+    tenants: dict[Id, Annotated[list[Approver], Field(min_length=1)]] = {}
+    """Owners of a tenant's folder. Who is not named here is owned by the address in its `contact`."""
+
+
+class Reviews(Closed):
+    """What merge requests need before they are merged. A rule also guards itself: who changes or removes it needs its
+    approvers."""
+
+    owners: CodeOwners = CodeOwners()
+    """Who owns which documents."""
+    rules: dict[Id, ReviewRule] = {}
+    """Who must approve which kind of change."""
+
+
+BreakCode = Literal[
+    "agents-excluded",
+    "answer-bound-widened",
+    "answer-condition-dropped",
+    "answer-dependency-dropped",
+    "answer-enum-widened",
+    "answer-exclusion-dropped",
+    "answer-field-left-out",
+    "answer-format-widened",
+    "answer-items-widened",
+    "answer-length-widened",
+    "answer-limit-lowered",
+    "answer-media-type-changed",
+    "answer-names-widened",
+    "answer-opened",
+    "answer-pattern-widened",
+    "answer-property-added",
+    "answer-property-removed",
+    "answer-required-dropped",
+    "answer-schema-removed",
+    "answer-size-widened",
+    "answer-truncated",
+    "answer-type-widened",
+    "answer-unchecked",
+    "answer-union-widened",
+    "answer-unproven",
+    "approval-demanded",
+    "argument-name-changed",
+    "argument-place-changed",
+    "argument-style-changed",
+    "base-path-changed",
+    "contract-removed",
+    "contract-unpublished",
+    "default-changed",
+    "method-changed",
+    "operation-removed",
+    "operation-renamed",
+    "path-changed",
+    "protocol-removed",
+    "request-body-changed",
+    "request-bound-narrowed",
+    "request-closed",
+    "request-condition-added",
+    "request-dependency-added",
+    "request-enum-narrowed",
+    "request-exclusion-added",
+    "request-format-narrowed",
+    "request-items-narrowed",
+    "request-length-narrowed",
+    "request-names-narrowed",
+    "request-pattern-narrowed",
+    "request-property-claimed",
+    "request-property-ignored",
+    "request-property-removed",
+    "request-required-added",
+    "request-size-narrowed",
+    "request-type-narrowed",
+    "request-union-narrowed",
+    "request-unproven",
+    "side-effects-raised",
+]
+"""Kinds of breaking changes, as docs/compatibility.md explains them."""
+BreakScope = Annotated[
+    str,
+    Field(
+        pattern=r"^(\*|[a-z][a-z0-9-]*):(\*|[a-z][a-z0-9-]*)(:(\*|[a-z][a-z0-9_]*))?$",
+        max_length=128,
+        examples=["acme:billing", "acme:billing:get_invoice", "acme:*"],
+    ),
+]
+"""A contract with all of its operations, `tenant:contract`, or one operation by its tool's id; `*` stands for one
+whole segment."""
+
+
+class IgnoredBreak(Closed):
+    """A breaking change that is known and wanted, for a time."""
+
+    code: BreakCode
+    """The kind of change."""
+    contract: BreakScope
+    """Where it may happen: `tenant:contract`, or a tool's id; `*` stands for one whole segment."""
+    reason: Text
+    """Why nobody is harmed. The plan shows it."""
+    until: Day
+    """The last day on which it is ignored."""
+
+
+class Compatibility(Closed):
+    """What is done about changes that break callers."""
+
+    ignore: list[IgnoredBreak] = []
+    """Breaking changes that need no new version, each with a reason and a last day."""
+
+
 class PlatformSpec(Closed):
     """What holds for every tenant."""
 
@@ -384,6 +535,10 @@ class PlatformSpec(Closed):
     """What agents and their clients can take."""
     enforcement: Enforcement = Enforcement()
     """What every runtime does about limits and audit."""
+    reviews: Reviews = Reviews()
+    """Who must approve which change, and who owns which documents."""
+    compatibility: Compatibility = Compatibility()
+    """What is done about changes that break callers; `stoa plan` judges them."""
 
 
 class Platform(Closed):
