@@ -93,7 +93,7 @@ def _step(pairs: Pairs, tenant: Pair[TenantNode], tool: Operations, role: str, g
         return Step(tool, role, gained, "tenant", _at(to, tenant.head or tenant.base))
     if other is None:
         wild = bool(allow) and "*" in allow[0][1]
-        grant = tuple(place for place, _ in allow[:1])
+        grant = tuple(place for place, _ in allow[:1] if gained)
         return Step(tool, role, gained, "new-wildcard" if wild else "new", (*_at(to, node), *grant))
     if not tool.seen(back):
         return Step(tool, role, gained, "exposure", _exposure(tool, to))
@@ -211,7 +211,7 @@ def _access_change(pairs: Pairs, kind: Kind, tenant: str, found: Sequence[Sequen
     )
     verb = ("gains" if gained else "loses") if len(roles) == 1 else ("gain" if gained else "lose")
     reason = _WHY[why][0 if gained else 1]
-    details = [f"roles: {joined([q(r) for r in roles])}"]
+    details = [f"roles {joined([q(r) for r in roles])}"] if len(roles) > 2 else []
     details.append(
         f"held by {joined(held[:20])}{f' and {len(held) - 20} more' if len(held) > 20 else ''}"
         if held

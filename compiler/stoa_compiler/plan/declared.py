@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from stoa_compiler.plan.changes import Change, Direction, Place, Section
-from stoa_compiler.plan.pairs import Documents
+from stoa_compiler.plan.pairs import Documents, value_at
 from stoa_compiler.plan.wording import json_difference, q, text_difference
 from stoa_compiler.source import Loc
 from stoa_schemas.base import milliseconds
@@ -33,33 +33,35 @@ class Difference:
 
     documents: Documents
     loc: Loc
-    """Keys alone, and the index where an item of a list is on one side only."""
+    """Keys, and indexes into lists: as they are at head, or at base where head has the value no more."""
     before: Any
     after: Any
 
     @property
     def places(self) -> tuple[Place, ...]:
         """Where it stands: at head, or at base where head has it no more."""
-        of, side = (self.documents.head, "head") if self.after is not MISSING else (self.documents.base, "base")
-        if of is None:
-            return ()
-        if side == "head":
-            return (Place("head", of.span(self.loc)),)
-        return (Place("base", of.span(self.loc)),)
+        if self.after is not MISSING:
+            return () if self.documents.head is None else (Place("head", self.documents.head.span(self.loc)),)
+        return () if self.documents.base is None else (Place("base", self.documents.base.span(self.loc)),)
 
 
 def differences(documents: Documents) -> Iterator[Difference]:
-    """Every difference below `spec` of a document that is on both sides, and the platform's name."""
+    """Every difference below `spec` of a document that is on both sides, and of the platform's name."""
     if documents.base is None or documents.head is None:
         return
-    for loc, before, after in _walk(documents.before.get("spec"), documents.after.get("spec"), ("spec",)):
+    start: Loc = ("spec",)
+    for loc, before, after in _walk(documents.before.get("spec"), documents.after.get("spec"), start, start):
         yield Difference(documents, loc, before, after)
     old, new = (side["metadata"].get("name") for side in (documents.before, documents.after))
     if documents.kind == "Platform" and old != new:
         yield Difference(documents, ("metadata", "name"), old, new)
 
 
-def _walk(before: Any, after: Any, loc: Loc) -> Iterator[tuple[Loc, Any, Any]]:
+_SAME_ITEM: dict[str, tuple[str, ...]] = {"grants": ("role", "effect"), "allowedHosts": ("host",), "actors": ("name",)}
+"""Which keys make two items of a list the same one, by the list's key."""
+
+
+def _walk(before: Any, after: Any, old_loc: Loc, loc: Loc) -> Iterator[tuple[Loc, Any, Any]]:
     if before == after:
         return
     whole = len(loc) == 4 and loc[1] == "operations" and loc[3] in _WHOLE
@@ -68,14 +70,21 @@ def _walk(before: Any, after: Any, loc: Loc) -> Iterator[tuple[Loc, Any, Any]]:
             old, new = before.get(key), after.get(key)
             if old != new:
                 # None is what the models have for a key that is left out.
-                yield from _walk(MISSING if old is None else old, MISSING if new is None else new, (*loc, key))
+                inner = (MISSING if old is None else old, MISSING if new is None else new)
+                yield from _walk(*inner, (*old_loc, key), (*loc, key))
     elif isinstance(before, list) and isinstance(after, list) and not whole:
-        old, new = [_canonical(v) for v in before], [_canonical(v) for v in after]
-        kept = set(old) & set(new)
-        yield from (((*loc, i), v, MISSING) for i, v in enumerate(before) if old[i] not in kept)
-        yield from (((*loc, i), MISSING, v) for i, v in enumerate(after) if new[i] not in kept)
+        kept = {_canonical(v) for v in before} & {_canonical(v) for v in after}
+        gone = {i: v for i, v in enumerate(before) if _canonical(v) not in kept}
+        new_items = {i: v for i, v in enumerate(after) if _canonical(v) not in kept}
+        keys = _SAME_ITEM.get(str(loc[-1]), ())
+        for at, item in list(new_items.items()):
+            same = next((i for i, v in gone.items() if keys and all(v[k] == item[k] for k in keys)), None)
+            if same is not None:
+                yield from _walk(gone.pop(same), new_items.pop(at), (*old_loc, same), (*loc, at))
+        yield from (((*old_loc, i), v, MISSING) for i, v in gone.items())
+        yield from (((*loc, i), MISSING, v) for i, v in new_items.items())
     else:
-        yield loc, before, after
+        yield (old_loc if after is MISSING else loc), before, after
 
 
 def _canonical(value: Any) -> str:
@@ -189,6 +198,7 @@ TABLE: tuple[Line, ...] = (
     Line("Platform", "spec.roles.*.scope", A, "role-scope-changed", "the scope"),
     Line("Platform", "spec.roles.*.description", P, "description-of-role", "the description"),
     Line("Platform", "spec.roles.*", A, "role-changed", "the role"),
+    Line("Platform", "spec.backends.allowedHosts.*.tenants.*", E, "allowed-host-changed", "the tenant"),
     Line("Platform", "spec.backends.allowedHosts.*", E, "allowed-host-changed", "the allowed backend host"),
     Line("Platform", "spec.identity.clients.*.redirectUris.*", E, "redirect-uri-changed", "the redirect URI"),
     Line("Platform", "spec.identity.clients.*.displayName", P, "client-renamed", "the name that people consent to"),
@@ -239,6 +249,7 @@ TABLE: tuple[Line, ...] = (
     Line("Platform", "spec.agents.**", L, "agents-changed", "what tools are checked for"),
     Line("Platform", "spec.displayName", P, "display-name-changed", "the display name"),
     # What Platform and Tenant share.
+    Line("*", "spec.grants.*.tools.*", A, "grant-changed", "the pattern"),
     Line("*", "spec.grants.*", A, "grant-changed", "the grant"),
     Line("*", "spec.groups.*.members", A, "membership-changed", "who is a member"),
     Line("*", "spec.groups.*.members.*", A, "member-changed", "the member"),
@@ -460,6 +471,17 @@ def subject_of(documents: Documents, loc: Loc) -> tuple[str, str, Sequence[str |
             of = "" if not tenant else f" of {q(tenant)}"
             prefix = f"{tenant}/" if tenant else ""
             return f"{prefix}{inner}/{loc[2]}", f"{inner} {q(loc[2])}{of}", loc[3:]
+        if len(loc) > 3 and loc[1] == "grants":
+            grant = _item(documents, loc[:3])
+            denied = "deny" if grant.get("effect") == "deny" else "grant"
+            return (
+                f"{tenant or 'platform'}/role/{grant.get('role')}",
+                f"{owner}, {denied} to role {q(grant.get('role'))}",
+                loc[3:],
+            )
+        if len(loc) > 4 and loc[2] == "allowedHosts":
+            host = _item(documents, loc[:4]).get("host")
+            return f"host/{host}", f"backend host {q(host)}", loc[4:]
         if loc[1:3] == ("identity", "clients") and len(loc) > 4:
             return f"client/{loc[3]}", f"the MCP client {q(loc[3])}", loc[4:]
         return tenant or "platform", owner, loc[1:]
@@ -472,6 +494,12 @@ def subject_of(documents: Documents, loc: Loc) -> tuple[str, str, Sequence[str |
         return client_id(tenant, name), f"consumer {q(client_id(tenant, name))}", loc[1:]
     word = kind.lower()
     return f"{tenant}/{word}/{name}", f"{word} {q(name)} of {q(tenant)}", loc[1:]
+
+
+def _item(documents: Documents, loc: Loc) -> Mapping[str, Any]:
+    """The item of a list at `loc`: of head, or of base where head has none there."""
+    found = value_at(documents.after, loc) or value_at(documents.before, loc)
+    return found if isinstance(found, Mapping) else {}
 
 
 def uncovered(

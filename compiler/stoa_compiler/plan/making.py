@@ -3,6 +3,7 @@
 `of` is the whole on one screen.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -13,10 +14,10 @@ from stoa_compiler.load import PLATFORM_FILE, Source
 from stoa_compiler.pipeline import judge
 from stoa_compiler.plan.access import access_changes
 from stoa_compiler.plan.artifacts import artifact_changes, bundle_digests
-from stoa_compiler.plan.changes import Change, Place, Plan, Section, Side
+from stoa_compiler.plan.changes import JSON, Change, Place, Plan, Section, Side
 from stoa_compiler.plan.declared import Difference, differences, said, uncovered
 from stoa_compiler.plan.pairs import Pairs
-from stoa_compiler.plan.revisions import Tree
+from stoa_compiler.plan.revisions import Lines, Tree
 from stoa_compiler.plan.tools import Covered, hit_changes, things_changes, tool_changes
 from stoa_compiler.plan.wording import counted, names, q
 from stoa_compiler.source import SourceFile
@@ -174,8 +175,8 @@ def _changes(pairs: Pairs, today: date) -> Iterable[Change]:
         text = f"the platform {q(pairs.head.name)} is new, with {counted(len(pairs.head.tenants), 'tenant')}"
         made.append(Change(Section.ADDITIONS, "platform-added", "", "platform", text, "added", (place,)))
     found = [d for documents in pairs.documents for d in differences(documents)]
-    made += [said(d) for d in uncovered(found, covered) if not _told(d, made)]
-    return [*made, *hit_changes(pairs, made)]
+    rest = [said(d) for d in uncovered(found, covered) if not _told(d, made)]
+    return [*made, *together(rest), *together(list(hit_changes(pairs, [*made, *rest])))]
 
 
 _TOLD_BY_PLACE = {
@@ -212,6 +213,50 @@ def _within(inner: Place, outer: Place) -> bool:
     a, b = inner.span, outer.span
     starts = (b.line, b.column) <= (a.line, a.column)
     return starts and (a.end_line, a.end_column) <= (b.end_line, b.end_column)
+
+
+MANY = 5
+"""From more on, changes that say the same of different things are one line."""
+
+
+def together(changes: Sequence[Change]) -> Iterable[Change]:
+    """The changes; those that say the same of many things become one."""
+    groups: dict[tuple[object, ...], list[Change]] = {}
+    for change in changes:
+        named, _, rest = change.text.partition(": ")
+        rest = _NAME.sub("", rest) if change.section is Section.CONSUMERS else rest
+        groups.setdefault((change.section, change.code, change.direction, named.partition(" ")[0], rest), []).append(
+            change
+        )
+    for (*_, rest), same in groups.items():
+        if len(same) <= MANY:
+            yield from same
+            continue
+        tenants = sorted({c.tenant for c in same})
+        subjects = [c.subject for c in same]
+        text = f"in {counted(len(tenants), 'tenant')}, of {names(subjects)}: {' '.join(str(rest).split())}"
+        yield replace(
+            same[0],
+            tenant=tenants[0] if len(tenants) == 1 else "",
+            subject=tenants[0] if len(tenants) == 1 else "platform",
+            text=text,
+            spans=tuple(dict.fromkeys(p for c in same for p in c.spans)),
+            details=(*(q(s) for s in subjects), *same[0].details),
+            data={**same[0].data, "subjects": subjects, "tenants": tenants, **_merged(same)},
+        )
+
+
+_NAME = re.compile(r"`[^`]*:[^`]*`")
+
+
+def _merged(same: Sequence[Change]) -> dict[str, JSON]:
+    """Lists of facts, of all of them."""
+    merged: dict[str, JSON] = {}
+    for key in ("tools", "contracts", "consumers", "subscriptions", "people", "roles"):
+        values = [v for c in same if isinstance(listed := c.data.get(key), list) for v in listed]
+        if values:
+            merged[key] = sorted(dict.fromkeys(map(str, values)))
+    return merged
 
 
 _DIRECTIONS = {"gained": 0, "weakened": 0, "lost": 1, "removed": 1, "changed": 2, "strengthened": 3, "added": 4}
@@ -253,21 +298,27 @@ def _notes(pairs: Pairs, changed: set[str]) -> Iterable[str]:
 
 def _blamed(changes: Sequence[Change], base: Tree, head: Tree, made: Made) -> tuple[Change, ...]:
     trees = {"base": (base, made.base_files), "head": (head, made.files)}
-    wanted: dict[tuple[str, str], set[int]] = {}
+    wanted: dict[tuple[str, str], set[Lines]] = {}
     for change in changes:
         for place in change.spans:
-            wanted.setdefault((place.side, place.span.file), set()).add(place.span.line)
-    known: dict[tuple[str, str], Mapping[int, tuple[str, str]]] = {}
+            wanted.setdefault((place.side, place.span.file), set()).add(_lines(place))
+    known: dict[tuple[str, str], Mapping[Lines, tuple[str, str]]] = {}
     for (side, shown), lines in wanted.items():
         tree, files = trees[side]
         if shown in files:
             known[side, shown] = tree.blame(files[shown].path, lines)
 
     def blamed(place: Place) -> Place:
-        commit, author = known.get((place.side, place.span.file), {}).get(place.span.line, ("", ""))
+        commit, author = known.get((place.side, place.span.file), {}).get(_lines(place), ("", ""))
         return replace(place, commit=commit, author=author)
 
     return tuple(replace(c, spans=tuple(map(blamed, c.spans))) for c in changes)
+
+
+def _lines(place: Place) -> Lines:
+    """The lines that the place covers, the first hundred of them."""
+    last = place.span.end_line - (place.span.end_column == 1 and place.span.end_line > place.span.line)
+    return (place.span.line, min(last, place.span.line + 99))
 
 
 def _bundles(head: Tree) -> dict[str, str]:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -50,6 +51,10 @@ class Unusable(Exception):
     """A question that has no answer: an unknown revision, a folder outside of any repository."""
 
 
+Lines = tuple[int, int]
+"""First and last line of a stretch."""
+
+
 @dataclass(frozen=True)
 class Tree:
     """One side's files by object id, before any is read."""
@@ -65,8 +70,8 @@ class Tree:
     """The source narrowed to the platform and these tenants; all where None. And what loading them found."""
     contents: Callable[[Collection[str]], Mapping[str, bytes]]
     """The bytes of files, by path."""
-    blame: "Callable[[str, Collection[int]], Mapping[int, tuple[str, str]]]"
-    """Commit and author by line, of a file by its path below the source's folder."""
+    blame: Callable[[str, Collection[Lines]], Mapping[Lines, tuple[str, str]]]
+    """Commit and author who last changed any of some lines, of a file by its path below the source's folder."""
 
     @property
     def digest(self) -> str:
@@ -251,25 +256,32 @@ class Repository:
             raise Unreachable("Git did not give all objects of the commit: fetch it whole")
         return {path: blobs[oid] for path, oid in oids.items()}
 
-    def _blame(self, path: str, lines: Collection[int], commit: str | None) -> dict[int, tuple[str, str]]:
-        """Commit and author by line; nothing of a file that Git does not know."""
-        ranges = [f"-L{line},{line}" for line in sorted(set(lines))]
+    def _blame(self, path: str, wanted: Collection[Lines], commit: str | None) -> dict[Lines, tuple[str, str]]:
+        """Commit and author by stretch of lines; nothing of a file that Git does not know."""
+        ranges = [f"-L{first},{last}" for first, last in sorted(set(wanted))]
         revision = [commit] if commit else []
-        done = _git(
-            self.top, ["blame", "--no-textconv", "--line-porcelain", *ranges, *revision, "--", self.prefix + path]
-        )
+        options = ["blame", "--no-textconv", "--line-porcelain", *ranges, *revision, "--", self.prefix + path]
+        done = _git(self.top, options)
         if done.returncode:
             return {}
-        found: dict[int, tuple[str, str]] = {}
-        oid, line, author = "", 0, ""
+        newest: dict[int, tuple[int, str, str]] = {}
+        oid, line, author, time = "", 0, "", 0
         for text in done.stdout.decode("utf-8", "replace").split("\n"):
             if text.startswith("\t"):
                 known = oid.strip("0") != ""
-                found[line] = (oid if known else "", author if known else "not committed yet")
+                newest[line] = (time, oid, author) if known else (sys.maxsize, "", "not committed yet")
             elif text.startswith("author "):
                 author = text.removeprefix("author ")[:80]
+            elif text.startswith("committer-time "):
+                time = int(text.removeprefix("committer-time "))
             elif (header := re.match(r"([0-9a-f]{40,64}) \d+ (\d+)", text)) is not None:
                 oid, line = header[1], int(header[2])
+        found: dict[Lines, tuple[str, str]] = {}
+        for first, last in wanted:
+            lines = [newest[n] for n in range(first, last + 1) if n in newest]
+            if lines:
+                _, oid, author = max(lines)
+                found[first, last] = (oid, author)
         return found
 
 

@@ -247,9 +247,12 @@ def tool_changes(pairs: Pairs, covered: Covered) -> Iterator[Change]:
             key, loc, told = _cause(aspect, pair, contract, documents[_PLATFORM])
             covered |= told
             found = _Found(pair, aspect, before, after, key, loc)
-            one = aspect.shown is not None
-            where = pair.tool if one else "" if key == _PLATFORM else f"{contract.tenant}:{contract.name}"
-            groups.setdefault((aspect.code, where, f"{before!r}{after!r}" if not one else ""), []).append(found)
+            if aspect.shown is not None:  # The same step in many tools is one line, wherever they are.
+                where, step = "", "\n".join(aspect.shown(before, after))
+            else:
+                where = "" if key == _PLATFORM else f"{contract.tenant}:{contract.name}"
+                step = f"{before!r} {after!r}"
+            groups.setdefault((aspect.code, where, step), []).append(found)
     for same in groups.values():
         yield _tool_change(documents, same)
     yield from _exposed(pairs, covered)
@@ -303,9 +306,9 @@ def _tool_change(documents: dict[Key, Documents], same: Sequence[_Found]) -> Cha
     classes = sorted({c[0].declared.spec.classification for f in same if (c := f.tool.on("head")) is not None})
     node = first.tool.operation.head
     assert node is not None
-    details = aspect.shown(first.before, first.after) if aspect.shown else tuple(
-        f"tool {q(t)}" for t in tools if len(tools) > 1
-    )  # fmt: skip
+    details = tuple(f"tool {q(t)}" for t in tools if len(tools) > 1)
+    if aspect.shown:
+        details += aspect.shown(first.before, first.after)
     data: dict[str, JSON] = {
         "tools": tools,
         "tenants": tenants,
@@ -666,6 +669,7 @@ def _hit(
 ) -> Change:
     clients = sorted({c.client_id for c, _ in found})
     one = len(clients) == 1
+    places = (p for c in causes for p in c.spans if tenant in c.tenant or not c.tenant)
     return Change(
         section=Section.CONSUMERS,
         code=code,
@@ -673,10 +677,13 @@ def _hit(
         subject=clients[0] if one else tenant,
         text=f"{names(clients)} {'is' if one else 'are'} hit: {what}",
         direction="changed",
-        spans=tuple(dict.fromkeys(p for c in causes for p in c.spans)),
+        spans=tuple(dict.fromkeys(places)),
         details=tuple(
             f"subscription {q(s.name)} of {q(c.client_id)}, plan {q(s.declared.spec.plan)}" for c, s in found
         ),
-        data={"consumers": clients, "subscriptions": [s.name for _, s in found],
-              "contracts": sorted({f"{tenant}:{s.declared.spec.contract}" for _, s in found})},
-    )  # fmt: skip
+        data={
+            "consumers": clients,
+            "subscriptions": [s.name for _, s in found],
+            "contracts": sorted({f"{tenant}:{s.declared.spec.contract}" for _, s in found}),
+        },
+    )

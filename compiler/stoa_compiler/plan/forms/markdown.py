@@ -161,6 +161,7 @@ def _mark(kind: str) -> str:
 
 def _findings(plan: Plan, limit: int) -> Iterator[str]:
     for d in plan.findings[:limit]:
-        yield f"- {d.rule.severity} {d.rule.code} at {code(visible(str(d.span))[:200])}: {code(visible(d.message)[:300])}"
+        at = code(visible(str(d.span))[:200])
+        yield f"- {d.rule.severity} {d.rule.code} at {at}: {_inline(visible(d.message)[:300])}"
     if len(plan.findings) > limit:
         yield f"- and {len(plan.findings) - limit:,} more"

@@ -108,8 +108,11 @@ def by_target(artifacts: Sequence[ArtifactChange]) -> Iterator[tuple[str, str, S
 
 def summed(found: Sequence[ArtifactChange]) -> str:
     """`3 files: 1 new, 2 changed (+1,204 bytes)`."""
-    kinds = Counter(a.kind for a in found)
+    kinds = Counter[str](a.kind for a in found)
     words = {"added": "new", "changed": "changed", "removed": "gone"}
-    parts = ", ".join(f"{kinds[k]:,} {words[k]}" for k in ("added", "changed", "removed") if kinds[k])
+    there = [k for k in ("added", "changed", "removed") if kinds[k]]
     step = sum(a.after - a.before for a in found)
-    return f"{counted(len(found), 'file')}: {parts} ({f'{step:+,} bytes' if step else 'same size'})"
+    bytes_ = f"{step:+,} bytes" if step else "same size"
+    if len(there) == 1:
+        return f"{counted(len(found), 'file')} {words[there[0]]} ({bytes_})"
+    return f"{counted(len(found), 'file')}: {', '.join(f'{kinds[k]:,} {words[k]}' for k in there)} ({bytes_})"
