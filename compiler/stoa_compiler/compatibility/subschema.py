@@ -656,9 +656,12 @@ class _Comparison:
         problems = self._names_and_sizes(shape, wide)
         problems += self._properties(shape, wide)
         value = wide.value
-        if "unevaluatedProperties" in value and value["unevaluatedProperties"] is not True:
-            if "additionalProperties" not in value and applies(wide):
-                problems.append(self._opaque(shape, wide, "unevaluatedProperties"))
+        if (
+            "additionalProperties" not in value
+            and value.get("unevaluatedProperties", True) is not True
+            and applies(wide)
+        ):
+            problems.append(self._opaque(shape, wide, "unevaluatedProperties"))
         if "dependentSchemas" in value:
             for name in value["dependentSchemas"]:
                 if self.expansion.empty(shape.member(name)):
