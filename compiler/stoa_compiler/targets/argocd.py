@@ -220,7 +220,12 @@ class _Objects:
                 "project": name,
                 **source,
                 "destination": {"server": server, "namespace": namespace},
-                "syncPolicy": {"automated": {"prune": True, "selfHeal": True, "allowEmpty": False}},
+                # What failed is tried again for ever, and with what the branch has by then: Argo CD would else hold on to
+                # the commit that failed, give up after five times, and never take a revocation that it missed.
+                "syncPolicy": {
+                    "automated": {"prune": True, "selfHeal": True, "allowEmpty": False},
+                    "retry": {"limit": -1, "refresh": True},
+                },
             },
         }
 
@@ -382,7 +387,10 @@ def _wanted(graph: Graph, environment: str, artifacts: Artifacts) -> Iterator[tu
             "project": name,
             **source,
             "destination": {"server": server, "namespace": into[0]},
-            "syncPolicy": {"automated": {"allowEmpty": False, "prune": True, "selfHeal": True}},
+            "syncPolicy": {
+                "automated": {"allowEmpty": False, "prune": True, "selfHeal": True},
+                "retry": {"refresh": True, "limit": -1},
+            },
         }
         yield (
             f"argocd/{file}.yaml",

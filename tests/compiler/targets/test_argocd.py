@@ -84,7 +84,10 @@ def test_applications_lie_in_argo_cds_namespace_and_follow_their_folders(files: 
     for path in folders.values():
         assert [p for p in files if f"clusters/prod/{p}".rpartition("/")[0] == path]
     for one in applications.values():
-        assert one["spec"]["syncPolicy"] == {"automated": {"prune": True, "selfHeal": True, "allowEmpty": False}}
+        assert one["spec"]["syncPolicy"] == {
+            "automated": {"prune": True, "selfHeal": True, "allowEmpty": False},
+            "retry": {"limit": -1, "refresh": True},
+        }
         assert "ignoreDifferences" not in one["spec"]
 
 
