@@ -6,13 +6,13 @@ arguments stays refused, and one whose arguments were taken is judged as if they
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from stoa_compiler.replay import limits
 from stoa_compiler.replay.access import Access, Caller, Refusal, person_tenant
-from stoa_compiler.replay.callers import Callers
+from stoa_compiler.replay.callers import Person
 from stoa_compiler.replay.recorded import Call, Log
 from stoa_schemas import bundle
 from stoa_schemas.names import PLATFORM_TENANT
@@ -25,6 +25,21 @@ Before = Literal["allowed", "approved", "unseen", "limit", "approval", "argument
 After = Literal["allowed", "approval", "refused", "unknown"]
 _UNSEEN = frozenset({"tool-unknown", "tool-not-visible"})
 _APPROVAL = frozenset({"approval-demanded", "approval-pending", "approval-rejected", "approval-expired"})
+
+
+class Callers(Protocol):
+    """Who a recorded subject is; `stoa_compiler.replay.callers` finds it in a bundle."""
+
+    @property
+    def open_groups(self) -> Set[str]:
+        """Groups whose members are not declared in the bundle."""
+
+    def of(self, subject: str, client: str, tenant: str) -> Person | None:
+        """Whom a line means; None where nothing tells."""
+
+
+_At = tuple[Kind, str, str, str, str, str, str]
+"""What one group's calls have in common."""
 
 
 class Verdict(NamedTuple):
@@ -80,6 +95,18 @@ class Comparison:
         return sum(g.calls for g in self.groups if g.kind == kind)
 
 
+class Decided(NamedTuple):
+    """One call with what it came to, and what it would come to."""
+
+    call: Call
+    was: Before
+    who: str
+    tenant: str
+    verdict: Verdict
+    charge: limits.Charge | None
+    """The rate that refuses it."""
+
+
 class _Judged(NamedTuple):
     """What does not change from one call to the next of a caller, a tool and a day."""
 
@@ -92,8 +119,41 @@ class _Judged(NamedTuple):
 
 
 def compare(log: Log, access: Access, callers: Callers, digest: str | None) -> Comparison:
-    """The calls of the log, decided by the bundle in the order in which they were made."""
-    return _Replay(log, access, callers, digest).run()
+    """The calls of the log that come out otherwise by the bundle, grouped and sorted."""
+    replay, done = _Replay(access, callers), Comparison(log, access.index, digest)
+    groups: dict[_At, Group] = {}
+    limited: dict[_At, limits.Charge] = {}
+    for call, was, who, tenant, verdict, charge in replay.decided(log.calls):
+        done.calls += 1
+        done.bundles[call.bundle] += 1
+        done.callers.add((call.tenant, call.subject))
+        done.arguments += was == "arguments"
+        changed = kind(was, verdict.after)
+        if changed is None:
+            done.unchanged += 1
+            continue
+        tool, words = call.tool or call.asked or "(a request)", _why(changed, was, call, verdict)
+        at = (changed, tenant, who, call.client, tool, verdict.code, words)
+        group = groups.get(at)
+        if group is None:
+            group = groups[at] = Group(*at, first=call.time)
+        group.calls += 1
+        group.first, group.last = min(group.first, call.time), max(group.last, call.time)
+        if charge is not None:
+            limited[at] = charge
+    for at, charge in limited.items():
+        groups[at].peak = limits.peak(replay.times[charge.key], charge.law.span)
+    order = {k: n for n, k in enumerate(KINDS)}
+    done.groups = sorted(
+        groups.values(), key=lambda g: (order[g.kind], g.tenant, g.who, g.tool, g.client, g.code, g.words)
+    )
+    done.notes = list(_notes(done, callers))
+    return done
+
+
+def decided(calls: Iterable[Call], access: Access, callers: Callers) -> Iterator[Decided]:
+    """Each call, decided by the bundle; they come in the order in which they were made."""
+    return _Replay(access, callers).decided(calls)
 
 
 def before(call: Call) -> Before:
@@ -128,40 +188,19 @@ def kind(was: Before, after: After) -> Kind | None:
 
 
 class _Replay:
-    def __init__(self, log: Log, access: Access, callers: Callers, digest: str | None) -> None:
-        self._log, self._access, self._callers = log, access, callers
+    def __init__(self, access: Access, callers: Callers) -> None:
+        self._access, self._callers = access, callers
         self._laws, self._counts = limits.Laws(access), limits.Counts()
         self._known: dict[tuple[str, str, str, str | None, str], _Judged] = {}
-        self._groups: dict[tuple[str, ...], Group] = {}
-        self._times: dict[limits.Key, list[float]] = defaultdict(list)
-        self._limited: dict[tuple[str, ...], limits.Charge] = {}
-        self._done = Comparison(log, access.index, digest)
+        self.times: dict[limits.Key, list[float]] = defaultdict(list)
+        """When each key of a rate was charged, or would have been."""
 
-    def run(self) -> Comparison:
-        """Everything, sorted."""
-        done = self._done
-        for call in self._log.calls:
-            done.calls += 1
-            done.bundles[call.bundle] += 1
-            done.callers.add((call.tenant, call.subject))
+    def decided(self, calls: Iterable[Call]) -> Iterator[Decided]:
+        """Each call with its verdict."""
+        for call in calls:
             was = before(call)
-            if was == "arguments":
-                done.arguments += 1
             judged, verdict, charge = self._judge(call, was)
-            changed = kind(was, verdict.after)
-            if changed is None:
-                done.unchanged += 1
-                continue
-            self._count(changed, call, judged, verdict, charge)
-        for at, charge in self._limited.items():
-            if charge.law.span:
-                self._groups[at].peak = limits.peak(self._times[charge.key], charge.law.span)
-        order = {k: n for n, k in enumerate(KINDS)}
-        done.groups = sorted(
-            self._groups.values(), key=lambda g: (order[g.kind], g.tenant, g.who, g.tool, g.client, g.code, g.words)
-        )
-        done.notes = list(self._notes())
-        return done
+            yield Decided(call, was, judged.who, judged.tenant, verdict, charge)
 
     def _judge(self, call: Call, was: Before) -> tuple[_Judged, Verdict, limits.Charge | None]:
         name = call.asked if call.tool is None else call.tool.replace(":", "_")
@@ -186,7 +225,7 @@ class _Replay:
 
     def _take(self, call: Call, takes: limits.Taken) -> limits.Charge | limits.Quota | limits.Slot | None:
         for charge in takes.charges:
-            self._times[charge.key].append(call.at)
+            self.times[charge.key].append(call.at)
         return self._counts.take(call.at, takes, call.seconds)
 
     def _decide(self, call: Call, name: str | None) -> _Judged:
@@ -230,53 +269,33 @@ class _Replay:
         words = f"nothing tells the caller's roles; it is given to {giving}"
         return _Judged(who, caller.tenant, Verdict("unknown", "roles", words), caller, found)
 
-    def _count(
-        self, changed: Kind, call: Call, judged: _Judged, verdict: Verdict, charge: limits.Charge | None
-    ) -> None:
-        tool = call.tool or call.asked or "(a request)"
-        words = _why(changed, call, verdict)
-        at = (changed, judged.tenant, judged.who, call.client, tool, verdict.code, words)
-        group = self._groups.get(at)
-        if group is None:
-            group = self._groups[at] = Group(
-                changed, judged.tenant, judged.who, call.client, tool, verdict.code, words, first=call.time
-            )
-        group.calls += 1
-        group.first, group.last = min(group.first, call.time), max(group.last, call.time)
-        if charge is not None:
-            self._limited[at] = charge
 
-    def _notes(self) -> Iterable[str]:
-        done, log = self._done, self._log
-        here = f"/stoa/{done.index.name}/{done.index.environment}/"
-        others = sorted({s.rpartition("/")[0] for s in log.sources if not s.startswith(here)})
-        for other in others:
-            yield f"lines were recorded by `{other}`, and the bundle is of `{here.rstrip('/')}`"
-        yield "roles at the time of a call are not in the log: people's roles are those that the bundle gives them"
-        yield "arguments are not in the log, only their digests: whether they fit the bundle's schemas is not judged"
-        yield "lists and other requests that pass are not in the log: a tenant's rate may be reached sooner than here"
-        if self._callers.open_groups & {f"/{g}" for g in self._open(log)}:
-            yield "some groups' members are not declared in the bundle: people in them may hold more roles than here"
-        if done.arguments:
-            yield f"{done.arguments:,} calls were refused by their arguments then, and are not judged again"
-        if log.control:
-            yield f"{log.control:,} requests to the control plane's API are not replayed"
-        if log.nameless:
-            yield f"{log.nameless:,} requests without an accepted token name nobody, and are not replayed"
-        if log.repeats:
-            yield f"{log.repeats:,} lines stood there twice, and count once"
-        if log.outside:
-            yield f"{log.outside:,} calls lie outside the span that was asked for"
-
-    def _open(self, log: Log) -> set[str]:
-        tenants = {c.tenant for c in log.calls}
-        return {g.removeprefix("/") for g in self._callers.open_groups if g.split("/")[1] in tenants}
+def _notes(done: Comparison, callers: Callers) -> Iterator[str]:
+    log = done.log
+    here = f"/stoa/{done.index.name}/{done.index.environment}/"
+    for other in sorted({s.rpartition("/")[0] for s in log.sources if not s.startswith(here)}):
+        yield f"lines were recorded by `{other}`, and the bundle is of `{here.rstrip('/')}`"
+    yield "roles at the time of a call are not in the log: people's roles are those that the bundle gives them"
+    yield "arguments are not in the log, only their digests: whether they fit the bundle's schemas could not be judged"
+    yield "lists and other requests that pass are not in the log: a tenant's rate may be reached sooner than here"
+    tenants = {c.tenant for c in log.calls}
+    if any(g.split("/")[1] in tenants for g in callers.open_groups):
+        yield "some groups' members are not declared in the bundle: people in them may hold more roles than here"
+    if done.arguments:
+        yield f"{done.arguments:,} calls were refused by their arguments then, and are not judged again"
+    if log.control:
+        yield f"{log.control:,} requests to the control plane's API are not replayed"
+    if log.nameless:
+        yield f"{log.nameless:,} requests without an accepted token name nobody, and are not replayed"
+    if log.repeats:
+        yield f"{log.repeats:,} lines stood there twice, and count once"
+    if log.outside:
+        yield f"{log.outside:,} calls lie outside the span that was asked for"
 
 
-def _why(changed: Kind, call: Call, verdict: Verdict) -> str:
+def _why(changed: Kind, was: Before, call: Call, verdict: Verdict) -> str:
     """The reason, with what was refused then where that is what ends."""
     if changed in ("allowed", "askable"):
-        was = before(call)
         if was == "limit":
             return f"the limit `{call.limit}` refused it then, and leaves room now"
         if was == "approval":
