@@ -12,37 +12,29 @@ from stoa_compiler.target import Artifact, Artifacts
 from stoa_compiler.targets.keycloak.marks import BUILT_IN, GATE, MARK, MEMBERS
 from stoa_compiler.targets.keycloak.strategy import RealmPart, parts
 from stoa_schemas.bundle import MCP_SCOPE, ROLES_CLAIM, TENANT_CLAIM
-from stoa_schemas.documents.platform import McpClient
+from stoa_schemas.documents.platform import Identity, McpClient
 from stoa_schemas.names import PLATFORM_TENANT
 
 _TENANT_SCOPE = "stoa-tenant"
+_ROLES_SCOPE = "stoa-roles"
+_CIMD = "stoa-cimd"
 _ACTORS = "stoa.actors"
 
-_POLICIES: Mapping[str, Any] = {
+_PROFILE: Mapping[str, Any] = {
     # Every client keeps to these, also one that an administrator makes or that registers itself.
-    "clientProfiles": {
-        "profiles": [
-            {
-                "name": "stoa",
-                "description": "The code flow with PKCE; no tokens in addresses, no passwords in applications.",
-                "executors": [
-                    {"executor": executor, "configuration": {"auto-configure": True}}
-                    for executor in ("pkce-enforcer", "reject-implicit-grant", "reject-ropc-grant")
-                ],
-            }
-        ]
-    },
-    "clientPolicies": {
-        "policies": [
-            {
-                "name": "stoa",
-                "description": "Holds for every client.",
-                "enabled": True,
-                "conditions": [{"condition": "any-client", "configuration": {}}],
-                "profiles": ["stoa"],
-            }
-        ]
-    },
+    "name": "stoa",
+    "description": "The code flow with PKCE; no tokens in addresses, no passwords in applications.",
+    "executors": [
+        {"executor": executor, "configuration": {"auto-configure": True}}
+        for executor in ("pkce-enforcer", "reject-implicit-grant", "reject-ropc-grant")
+    ],
+}
+_POLICY: Mapping[str, Any] = {
+    "name": "stoa",
+    "description": "Holds for every client.",
+    "enabled": True,
+    "conditions": [{"condition": "any-client", "configuration": {}}],
+    "profiles": ["stoa"],
 }
 _DEFAULT_SCOPES = ("acr", "basic", "email", "profile", "roles", "web-origins")
 _ACCOUNT_ROLES = (
@@ -88,9 +80,11 @@ def _realm(part: RealmPart, environment: str) -> Artifact:
     consumers = [(t, c) for t in tenants for c in t.consumers]
     gated = sorted({t.name for t, _ in consumers})
     tenant_roles = sorted(name for name, role in spec.roles.items() if role.scope == "tenant")
-    realm = {
+    identity, development = spec.identity, graph.environment(environment).development
+    cimd = "cimd" in identity.features
+    realm: dict[str, Any] = {
         **_HARDENING,
-        **_POLICIES,
+        **_policies(identity, development),
         "realm": spec.identity.realm,
         "enabled": True,
         "displayName": spec.display_name if part.platform else tenants[0].declared.spec.display_name,
@@ -116,6 +110,7 @@ def _realm(part: RealmPart, environment: str) -> Artifact:
             *(_mcp_client(name, client) for name, client in spec.identity.clients.items()),
             *(_consumer(t, c) for t, c in consumers),
             _gate(),
+            *([_resource(audience)] if "resource-indicators" in identity.features else []),
             *(_built_in(client_id, spec.identity.realm) for client_id in BUILT_IN),
         ],
         "clientScopes": [
@@ -123,32 +118,96 @@ def _realm(part: RealmPart, environment: str) -> Artifact:
             _mcp_scope(audience),
             _tenant_scope(_TENANT_SCOPE, PLATFORM_TENANT),
             *(_tenant_scope(f"{_TENANT_SCOPE}-{tenant}", tenant) for tenant in gated),
+            *([_scope(_ROLES_SCOPE, "Roles that a token may carry.", "", [], False)] if cimd else []),
         ],
-        "defaultDefaultClientScopes": list(_DEFAULT_SCOPES),
-        "defaultOptionalClientScopes": [],
+        # Whoever registers by a document has these, and asks for the gateway's tokens by name.
+        "defaultDefaultClientScopes": sorted([*_DEFAULT_SCOPES, *([_ROLES_SCOPE, _TENANT_SCOPE] if cimd else [])]),
+        "defaultOptionalClientScopes": [MCP_SCOPE] if cimd else [],
         "scopeMappings": [
             *({"client": name, "roles": sorted(spec.roles)} for name in spec.identity.clients),
             *(_consumer_roles(c, tenant_roles) for _, c in consumers),
             {"clientScope": "offline_access", "roles": ["offline_access"]},
+            *([{"clientScope": _ROLES_SCOPE, "roles": sorted(spec.roles)}] if cimd else []),
         ],
         "clientScopeMappings": {
             "account": [{"client": "account-console", "roles": ["manage-account", "view-groups"]}],
             **({GATE: [{"clientScope": f"{_TENANT_SCOPE}-{t}", "roles": [t]} for t in gated]} if gated else {}),
         },
     }
+    if identity.keycloak != "26.4":
+        realm["maxSecondaryAuthFailures"] = 10
+    if identity.tenants == "organizations" and identity.strategy == "single-realm":
+        realm["organizationsEnabled"] = True
+        realm["organizations"] = [_organization(t) for t in tenants]
     for key, by in _ORDER.items():
-        realm[key] = sorted(realm[key], key=lambda entry: str(entry.get(by, "")))
+        if key in realm:
+            realm[key] = sorted(realm[key], key=lambda entry: tuple(str(entry.get(b, "")) for b in by))
     text = orjson.dumps(realm, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
     return Artifact(path=part.path, media_type="application/json", content=text, origins=_origins(graph, tenants))
 
 
 _ORDER = {
-    "clients": "clientId",
-    "clientScopes": "name",
-    "groups": "name",
-    "scopeMappings": "client",
-    "users": "username",
+    "clients": ("clientId",),
+    "clientScopes": ("name",),
+    "groups": ("name",),
+    "organizations": ("name",),
+    "scopeMappings": ("client", "clientScope"),
+    "users": ("username",),
 }
+
+
+def _policies(identity: Identity, development: bool) -> Mapping[str, Any]:
+    """What clients keep to, and with `cimd` which of them may register by a document."""
+    profiles, policies = [dict(_PROFILE)], [dict(_POLICY)]
+    if "cimd" in identity.features:
+        hosts = sorted(set(identity.metadata_hosts))
+        trusted = {
+            "cimd-allow-http-scheme": development,
+            "cimd-allow-permitted-domains": hosts,
+            "cimd-restrict-same-domain": True,
+            "cimd-required-properties": ["client_name", "redirect_uris"],
+        }
+        profiles.append(
+            {
+                "name": _CIMD,
+                "description": "Registers an application by the document that its client id names.",
+                "executors": [
+                    {"executor": "client-id-metadata-document", "configuration": trusted},
+                    {"executor": "full-scope-disabled", "configuration": {"auto-configure": True}},
+                    {"executor": "consent-required", "configuration": {"auto-configure": True}},
+                ],
+            }
+        )
+        schemes = ["http", "https"] if development else ["https"]
+        named = {"client-id-uri-scheme": schemes, "client-id-uri-allow-permitted-domains": hosts}
+        policies.append(
+            {
+                "name": _CIMD,
+                "description": "Holds for client ids that are addresses of trusted hosts.",
+                "enabled": True,
+                "conditions": [{"condition": "client-id-uri", "configuration": named}],
+                "profiles": [_CIMD],
+            }
+        )
+    return {"clientProfiles": {"profiles": profiles}, "clientPolicies": {"policies": policies}}
+
+
+def _organization(tenant: TenantNode) -> dict[str, Any]:
+    """The tenant as an Organization with its own people. Roles are its groups': an Organization has none.
+
+    Nobody's account belongs to it: one that did would be deleted with it.
+    """
+    return {
+        "name": tenant.name,
+        "alias": tenant.name,
+        "description": tenant.declared.spec.display_name,
+        "enabled": True,
+        "attributes": {MARK: [tenant.name], TENANT_CLAIM: [tenant.name]},
+        "members": [
+            {"username": p.username, "membershipType": "UNMANAGED"}
+            for p in sorted(tenant.people, key=lambda p: p.username)
+        ],
+    }
 
 
 def _people(graph: Graph, tenants: Sequence[TenantNode]) -> Sequence[PersonNode]:
@@ -294,6 +353,14 @@ def _consumer_roles(consumer: ConsumerNode, tenant_roles: Sequence[str]) -> dict
     spec = consumer.declared.spec
     people = tenant_roles if "authorization_code" in spec.grant_types else ()
     return {"client": consumer.client_id, "roles": sorted({*people, *spec.roles})}
+
+
+def _resource(audience: str) -> dict[str, Any]:
+    """The gateway by its address: with resource indicators a token is for a client that has the address asked for."""
+    attributes = {"resource_url": audience}
+    return _client(audience, PLATFORM_TENANT, "MCP endpoint", [], public=False, attributes=attributes) | {
+        "bearerOnly": True
+    }
 
 
 def _gate() -> dict[str, Any]:

@@ -111,14 +111,18 @@ class Realm:
 
     def token(self, username: str, client_id: str) -> Token:
         """The access token that the client gets for the user."""
-        account, client = self.accounts[username], self.clients[client_id]
+        return self.token_for(username, self.clients[client_id], self._mapped[0].get(client_id, ()))
+
+    def token_for(self, username: str, client: dict[str, Any], in_scope: Iterable[str]) -> Token:
+        """The access token that a client gets which need not be in the file; `in_scope` are its own realm roles."""
+        account = self.accounts[username]
         held = account.client_roles | {("", r) for r in account.roles}
         scopes = [s for s in self.offered(client) if not (gates := self.gates(s)) or gates & held]
         if client.get("fullScopeAllowed", True):
             allowed = account.roles
         else:
             inherited = {r for s in scopes for owner, r in self.gates(s) if not owner}
-            allowed = account.roles & (self._mapped[0].get(client_id, set()) | inherited)
+            allowed = account.roles & ({*in_scope} | inherited)
         subject, tenants, roles, audience = False, frozenset[str](), frozenset[str](), set[str]()
         for mapper in self.mappers(client, scopes):
             config, kind = mapper.get("config", {}), mapper.get("protocolMapper")

@@ -106,6 +106,26 @@ TOO_MANY_REALMS = Rule(
     severity="warning",
 )
 
+TOO_OLD = Rule(
+    code="STOA657",
+    title="the server's version lacks what is declared",
+    why="Keycloak 26.4 knows neither resource indicators nor client ids that are addresses of metadata documents: it "
+    "would refuse the whole realm, or import it and do nothing of the kind.",
+    help='Leave the feature out, or write `keycloak: "26.7"` and run that version.',
+)
+AT_ODDS = Rule(
+    code="STOA658",
+    title="keys of `identity` do not go together",
+    why="A key that changes nothing looks as if it did.",
+    help="Leave out one of the two.",
+)
+WRONG_ORGANIZATION = Rule(
+    code="STOA659",
+    title="an Organization differs from its tenant",
+    why="Whoever is in an Organization may be invited, signed in and administered as one of that tenant's people.",
+    help="This is a mistake of the compiler: please report it with the source that shows it.",
+)
+
 RULES = (
     UNREADABLE,
     WRONG_TOKEN,
@@ -123,4 +143,7 @@ RULES = (
     NAME_REFUSED,
     UNMARKED,
     TOO_MANY_REALMS,
+    TOO_OLD,
+    AT_ODDS,
+    WRONG_ORGANIZATION,
 )

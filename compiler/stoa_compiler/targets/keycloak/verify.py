@@ -18,6 +18,7 @@ from stoa_compiler.target import Artifact, Artifacts
 from stoa_compiler.targets.keycloak.marks import GATE, MARK
 from stoa_compiler.targets.keycloak.realm import Realm, Token
 from stoa_compiler.targets.keycloak.rules import (
+    AT_ODDS,
     COLLISION,
     NAME_REFUSED,
     OPEN_REDIRECT,
@@ -27,12 +28,14 @@ from stoa_compiler.targets.keycloak.rules import (
     SECRET,
     TOO_LONG,
     TOO_MANY_REALMS,
+    TOO_OLD,
     UNDECLARED,
     UNMARKED,
     UNREADABLE,
     WEAKENED,
     WRONG_CLIENT,
     WRONG_ISSUER,
+    WRONG_ORGANIZATION,
     WRONG_TOKEN,
 )
 from stoa_compiler.targets.keycloak.strategy import RealmPart, parts
@@ -44,6 +47,7 @@ def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report)
     """Reads each realm back as Keycloak does, and compares the tokens that it would issue with the graph."""
     where = _at(graph.origin, "spec", "identity")
     identity = graph.platform.spec.identity
+    _judge_identity(graph, report)
     held = parts(graph, environment)
     if identity.strategy == "realm-per-tenant":
         tenants = {t.name for t in graph.tenants_in(environment)}
@@ -57,6 +61,30 @@ def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report)
             report.add(TOO_MANY_REALMS, at, said)
     for part in held:
         _verify(part, environment, artifacts.get(part.path), report)
+
+
+def _judge_identity(graph: Graph, report: Report) -> None:
+    """What the declared server cannot do, and keys that would do nothing beside each other."""
+    identity, document = graph.platform.spec.identity, graph.origin.document
+    loc = ("spec", "identity")
+    for index, feature in enumerate(identity.features):
+        if identity.keycloak == "26.4":
+            where = document.span((*loc, "features", index))
+            note = Note("the version is declared here", document.span((*loc, "keycloak")))
+            report.add(TOO_OLD, where, f"Keycloak 26.4 has no feature `{feature}`", [note])
+        if feature in identity.features[:index]:
+            report.add(AT_ODDS, document.span((*loc, "features", index)), f"`{feature}` is there twice")
+    if identity.tenants == "organizations" and identity.strategy == "realm-per-tenant":
+        said = "`tenants: organizations` is for one realm, and each tenant has its own"
+        report.add(AT_ODDS, document.span((*loc, "tenants")), said)
+    cimd = "cimd" in identity.features
+    if cimd and not identity.metadata_hosts:
+        where = document.span((*loc, "features", identity.features.index("cimd")))
+        help_text = "Add `metadataHosts:` with the hosts whose applications may register themselves."
+        report.add(AT_ODDS, where, "`cimd` trusts no host, so nobody could register", help=help_text)
+    if identity.metadata_hosts and not cimd:
+        said, help_text = "`metadataHosts` is for the feature `cimd`", "Add `features: [cimd]`, or leave the hosts out."
+        report.add(AT_ODDS, document.span((*loc, "metadataHosts"), "key"), said, help=help_text)
 
 
 MANY_REALMS = 300
@@ -273,7 +301,7 @@ _KEYS: Mapping[str, frozenset[str]] = {
     "realm": frozenset(_SETTINGS)
     | {"realm", "displayName", "attributes", "passwordPolicy", "roles", "groups", "users", "clients", "clientScopes"}
     | {"defaultDefaultClientScopes", "defaultOptionalClientScopes", "scopeMappings", "clientScopeMappings"}
-    | {"clientProfiles", "clientPolicies"},
+    | {"clientProfiles", "clientPolicies", "maxSecondaryAuthFailures", "organizationsEnabled", "organizations"},
     # Keycloak's own clients among them are looked at by `_check_account`.
     "clients": frozenset({"clientId", "name", "description", "publicClient", "bearerOnly", "redirectUris"})
     | {"standardFlowEnabled", "implicitFlowEnabled", "directAccessGrantsEnabled", "serviceAccountsEnabled"}
@@ -304,6 +332,11 @@ def _check_settings(proof: _Proof) -> None:
     if length is None or int(length[1]) < 12:
         proof.add(WEAKENED, where, "`passwordPolicy` does not ask for 12 characters")
     _check_policies(proof)
+    second = data.get("maxSecondaryAuthFailures")
+    if declared.identity.keycloak == "26.4" and second is not None:
+        proof.add(TOO_OLD, where, "Keycloak 26.4 would refuse `maxSecondaryAuthFailures`")
+    elif declared.identity.keycloak != "26.4" and not (type(second) is int and 0 < second <= 20):
+        proof.add(WEAKENED, where, f"`maxSecondaryAuthFailures` is {json.dumps(second)}; it must be 1 to 20")
     if data.get("realm") != declared.identity.realm:
         proof.add(UNDECLARED, where, f"the realm is called `{data.get('realm')}`")
     if declared.identity.realm == "master":
@@ -335,6 +368,115 @@ def _check_policies(proof: _Proof) -> None:
     for executor in ("pkce-enforcer", "reject-implicit-grant", "reject-ropc-grant"):
         if executor not in enforced:
             proof.add(WEAKENED, where, f"no policy holds every client to `{executor}`")
+
+
+def _check_registering(proof: _Proof) -> None:
+    """Whoever registers by a document comes from a trusted host, and gets tokens that say no more than Claude's.
+
+    What every later client is given is compared too: without `cimd` nothing of the gateway's.
+    """
+    data, where, identity = proof.realm.data, proof.platform("spec", "identity"), proof.graph.platform.spec.identity
+    cimd = "cimd" in identity.features
+    given, asked = data.get("defaultDefaultClientScopes"), data.get("defaultOptionalClientScopes")
+    built_in = {"acr", "basic", "email", "profile", "roles", "web-origins"}
+    if set(given or ()) - (built_in | ({"stoa-roles", "stoa-tenant"} if cimd else set())) or not built_in <= set(
+        given or ()
+    ):
+        proof.add(UNDECLARED, where, f"later clients are given {listed(sorted(given or ()))}")
+    if asked != ([MCP_SCOPE] if cimd else []):
+        proof.add(UNDECLARED, where, f"later clients may ask for {listed(sorted(asked or ())) or 'all that there is'}")
+    profiles = {p["name"]: p for p in data.get("clientProfiles", {}).get("profiles", [])}
+    policies = {p["name"]: p for p in data.get("clientPolicies", {}).get("policies", [])}
+    names = {"stoa", "stoa-cimd"} if cimd else {"stoa"}
+    if set(profiles) != names or set(policies) != names:
+        proof.add(UNDECLARED, where, f"the realm has the client policies {listed(sorted(policies))}")
+        return
+    executors = {
+        e.get("executor"): e.get("configuration", {}) for p in profiles.values() for e in p.get("executors", [])
+    }
+    if (
+        set(executors)
+        - {"pkce-enforcer", "reject-implicit-grant", "reject-ropc-grant"}
+        - ({"client-id-metadata-document", "full-scope-disabled", "consent-required"} if cimd else set())
+    ):
+        proof.add(UNDECLARED, where, f"client profiles hold {listed(sorted(map(str, executors)))}")
+    if not cimd:
+        return
+    development = proof.graph.environment(proof.environment).development
+    hosts = sorted(set(identity.metadata_hosts))
+    document = executors.get("client-id-metadata-document", {})
+    wanted = {
+        "cimd-allow-permitted-domains": hosts,
+        "cimd-allow-http-scheme": development,
+        "cimd-restrict-same-domain": True,
+        "cimd-required-properties": ["client_name", "redirect_uris"],
+    }
+    conditions = [
+        {
+            "condition": "client-id-uri",
+            "configuration": {
+                "client-id-uri-scheme": ["http", "https"] if development else ["https"],
+                "client-id-uri-allow-permitted-domains": hosts,
+            },
+        }
+    ]
+    policy = policies["stoa-cimd"]
+    if document != wanted or policy.get("conditions") != conditions or policy.get("profiles") != ["stoa-cimd"]:
+        proof.add(WEAKENED, where, "not only applications of the declared hosts can register by a document")
+    if policy.get("enabled") is not True:
+        proof.add(WEAKENED, where, "the policy of applications that register by a document is off")
+    for executor in ("full-scope-disabled", "consent-required"):
+        if executors.get(executor) != {"auto-configure": True}:
+            proof.add(WEAKENED, where, f"applications that register by a document are not held to `{executor}`")
+    stranger = {"fullScopeAllowed": False, "defaultClientScopes": given or [], "optionalClientScopes": asked or []}
+    audience = frozenset({proof.graph.environment(proof.environment).gateway.rstrip("/") + "/mcp"})
+    for username, person in sorted(proof.people.items()):
+        if username in proof.realm.users:
+            token = proof.realm.token_for(username, stranger, ())
+            if said := _disagreement(token, {person.tenant}, set(person.roles), audience):
+                message = f"a token of `{username}` for an application that registered itself {said}"
+                proof.add(WRONG_TOKEN, _at(person.origin), message)
+                return
+
+
+def _check_organizations(proof: _Proof) -> None:
+    """There is an Organization for each tenant with its own people, where that is declared, and none else."""
+    data, identity = proof.realm.data, proof.graph.platform.spec.identity
+    wanted = identity.tenants == "organizations" and identity.strategy == "single-realm"
+    where = proof.platform("spec", "identity")
+    if data.get("organizationsEnabled", False) is not wanted:
+        proof.add(
+            WRONG_ORGANIZATION, where, f"`organizationsEnabled` is {json.dumps(data.get('organizationsEnabled'))}"
+        )
+    found: dict[str, dict[str, Any]] = {}
+    for organization in data.get("organizations", []):
+        name = organization["name"]
+        if name in found or name not in proof.tenants or not wanted:
+            proof.add(WRONG_ORGANIZATION, where, f"the realm has the Organization `{name}`")
+        found[name] = organization
+    for name, tenant in proof.tenants.items() if wanted else ():
+        organization = found.get(name)
+        if organization is None:
+            proof.add(WRONG_ORGANIZATION, _at(tenant.origin), f"the realm lacks the Organization `{name}`")
+            continue
+        members = organization.get("members", [])
+        if sorted(m.get("username", "") for m in members) != sorted(p.username for p in tenant.people):
+            said = f"has the members {listed(sorted(str(m.get('username')) for m in members)) or 'nobody'}"
+            proof.add(WRONG_ORGANIZATION, _at(tenant.origin), f"the Organization `{name}` {said}")
+        if any(set(m) != {"username", "membershipType"} or m["membershipType"] != "UNMANAGED" for m in members):
+            said = f"accounts belong to the Organization `{name}`, and would go with it"
+            proof.add(WRONG_ORGANIZATION, _at(tenant.origin), said)
+        rest = {k: v for k, v in organization.items() if k != "members"}
+        declared = {
+            "name": name,
+            "alias": name,
+            "description": tenant.declared.spec.display_name,
+            "enabled": True,
+            "attributes": {MARK: [name], TENANT_CLAIM: [name]},
+        }
+        if rest != declared:
+            odd = sorted(k for k in {*rest, *declared} if rest.get(k) != declared.get(k))
+            proof.add(WRONG_ORGANIZATION, _at(tenant.origin), f"the Organization `{name}` differs in {listed(odd)}")
 
 
 def _check_roles(proof: _Proof) -> None:
@@ -446,6 +588,11 @@ _MAPPERS = frozenset(
 def _check_clients(proof: _Proof) -> None:
     """Every client has the flows and addresses that were declared, and no others."""
     seen: set[str] = set()
+    audience = proof.graph.environment(proof.environment).gateway.rstrip("/") + "/mcp"
+    resources = "resource-indicators" in proof.graph.platform.spec.identity.features
+    if resources and audience not in proof.realm.clients:
+        said = "the gateway's address is no resource that a token could be asked for"
+        proof.add(WRONG_CLIENT, proof.platform("spec", "identity"), said)
     for client in proof.realm.data.get("clients", []):
         client_id = client["clientId"]
         if client_id in _ACCOUNT and client_id not in seen:
@@ -457,6 +604,14 @@ def _check_clients(proof: _Proof) -> None:
             proof.add(COLLISION, proof.origin_of("clients", client), f"`{client_id}` is a client of {owner}")
         seen.add(client_id)
         flows = ("standardFlowEnabled", "implicitFlowEnabled", "directAccessGrantsEnabled", "serviceAccountsEnabled")
+        if client_id == audience and resources:
+            alone = client.get("attributes", {}).get("resource_url") == audience and client.get("bearerOnly") is True
+            if not alone or any(client.get(flow) is not False for flow in flows):
+                said = f"`{client_id}` does not stand for the gateway alone"
+                proof.add(WRONG_CLIENT, proof.platform("spec", "identity"), said)
+        elif "resource_url" in client.get("attributes", {}):
+            said = f"`{client_id}` stands for the resource of an address"
+            proof.add(UNDECLARED, proof.origin_of("clients", client), said)
         if client_id not in proof.clients and any(client.get(flow) is not False for flow in flows):
             proof.add(UNDECLARED, proof.origin_of("clients", client), f"the realm has the client `{client_id}`")
     for client_id, declared in proof.clients.items():
@@ -707,6 +862,8 @@ def _check_marks(proof: _Proof) -> None:
 _CHECKS = (
     _check_texts,
     _check_settings,
+    _check_registering,
+    _check_organizations,
     _check_roles,
     _check_people,
     _check_clients,
