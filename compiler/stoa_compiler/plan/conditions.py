@@ -54,10 +54,14 @@ _UNKNOWN = re.compile(r"undeclared reference to '([^']*)'")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '([^']*)'")
 _WORD = re.compile(r"[A-Za-z_][\w.]*\w|[A-Za-z_]|\d[\w.]*|==|!=|<=|>=|&&|\|\||\S")
 _SKIPPED = re.compile(
-    r'[rR]?[bB]?[rR]?("""(?:[^\\]|\\.)*?"""|\'\'\'(?:[^\\]|\\.)*?\'\'\'|"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')|//[^\n]*',
-    re.DOTALL,
+    r"""
+    [bB]?[rR][bB]? (?: \"\"\".*?\"\"\" | \'\'\'.*?\'\'\' | "[^"\n]*" | '[^'\n]*' )
+    | [bB]? (?: \"\"\"(?:[^\\]|\\.)*?\"\"\" | \'\'\'(?:[^\\]|\\.)*?\'\'\' | "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' )
+    | //[^\n]*
+    """,
+    re.DOTALL | re.VERBOSE,
 )
-_RAW = re.compile(r'[bB]?[rR][bB]?("[^"]*"|\'[^\']*\')')
+"""Texts and remarks, of which no word is a function's name. Found from left to right, as CEL finds them."""
 _LOOPS = frozenset({"all", "exists", "exists_one", "existsOne", "filter"})
 _GROWING = frozenset({"map", "transformList", "transformMap", "transformMapEntry"})
 
@@ -129,7 +133,7 @@ def condition(text: str) -> Condition:
             [
                 Mistake(
                     "type",
-                    f"the condition gives {'an' if given[0] in 'AEIOU' else 'a'} {_type(given).lower()}, not yes or no",
+                    f"the condition gives {_article(given)}, not yes or no",
                 )
             ]
         )
@@ -174,7 +178,7 @@ def _text(name: str, value: Any) -> str:
 
 def _growing(text: str) -> "Sequence[Mistake]":
     """What could take more time or memory than a change is worth."""
-    bare = _SKIPPED.sub(lambda m: " " * len(m[0]), _RAW.sub(lambda m: " " * len(m[0]), text))
+    bare = _SKIPPED.sub(lambda m: " " * len(m[0]), text)
     found = []
     stack: list[bool] = []
     for match in re.finditer(r"\.\s*([A-Za-z_]\w*)\s*\(|\(|\)", bare):
@@ -204,8 +208,8 @@ def _mistakes(text: str, said: str) -> list[Mistake]:
             found.append(_unknown(text, offset, match[1]))
         elif match := _OVERLOAD.match(message):
             operator = match[1].strip("_@") if match[1] != "_[_]" else "[ ]"
-            given = " and a ".join(_type(t) for t in match[2].strip("()").split(", "))
-            found.append(_at(text, offset, "type", f"`{operator}` does not take a {given}"))
+            given = " and ".join(map(_article, match[2][1:-1].split(", ")))
+            found.append(_at(text, offset, "type", f"`{operator}` does not take {given}"))
         elif message.startswith("Syntax error: "):
             reason = message.removeprefix("Syntax error: ").partition(" expecting")[0]
             reason = reason.replace("mismatched input '<EOF>'", "the text ends too early").replace("'", "`")
@@ -241,10 +245,10 @@ def _at(text: str, offset: int, trouble: Trouble, message: str, name: str = "") 
     return Mistake(trouble, message, last, text.count(last, 0, start) if last else 0, name)
 
 
-def _type(name: str) -> str:
-    """The type's name in words."""
-    plain = name.lower().replace("null_type", "null")
-    return re.sub(r"^list\((\w+)\)$", r"list of \1s", plain)
+def _article(name: str) -> str:
+    """A value of the type, in words: `a list of strings`."""
+    plain = re.sub(r"^list\((\w+)\)$", r"list of \1s", name.lower().replace("null_type", "null"))
+    return f"{'an' if plain[:1] in 'aeiou' else 'a'} {plain}"
 
 
 def _plain(said: str) -> str:
