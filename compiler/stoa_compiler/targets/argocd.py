@@ -1,11 +1,13 @@
-"""The target `argocd`: one AppProject and one Application for each tenant, those of the platform, and their root.
+"""The target `argocd`: two AppProjects and Applications for each tenant, those of the platform, and their root.
 
-A tenant's project takes exactly one repository, one namespace, the kinds that the target `kubernetes` renders for
-a tenant, and nothing of the cluster. Applications and projects are the platform's: no project of a tenant takes them.
+One of a tenant's two is for what bounds it, the other for what is its own: that project takes exactly one repository,
+one namespace, the kinds that the target `kubernetes` renders for a tenant, and nothing of the cluster. Applications and
+projects are the platform's: no project of a tenant takes them.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import yaml
@@ -22,7 +24,8 @@ Object = dict[str, Any]
 
 OWN_CLUSTER = "https://kubernetes.default.svc"
 """The cluster where Argo CD itself runs, by the name that it has there."""
-PLATFORM_KINDS = (
+ZONE_KINDS = (("networking.k8s.io", "NetworkPolicy"),)
+BOUNDS_KINDS = (
     ("", "LimitRange"),
     ("", "ResourceQuota"),
     ("", "ServiceAccount"),
@@ -49,6 +52,7 @@ CHART_KINDS = (
 _OURS = "This is a mistake of the compiler. Nothing was written; please report it."
 _GROUP = "argoproj.io"
 _VALUES = "helm/stoa-runtime.values.yaml"
+_EVERY = "*.yaml"
 
 UNREADABLE = Rule(
     code="STOA671",
@@ -88,32 +92,43 @@ def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifac
             at,
         )
     }
-    tenants = [(t, names.namespace(graph.name, t.name, environment)) for t in graph.tenants_in(environment)]
-    bounded = {n for zone in graph.platform.spec.zones.values() for n in zone.namespaces} | {n for _, n in tenants}
+    zones = sorted(n for zone in graph.platform.spec.zones.values() for n in zone.namespaces)
     platform = own.name("platform")
-    files["argocd/applications/platform.yaml"] = (
-        [
+    if any(path.startswith("kubernetes/platform/zone-") for path in earlier):
+        files["argocd/applications/platform.yaml"] = (
+            [
+                own.project(platform, [(argocd.cluster, namespace) for namespace in zones], kinds=ZONE_KINDS),
+                # Every object says its own namespace; Argo CD wants the Application's to be one that the project takes.
+                own.application(
+                    platform, 0, own.folder("kubernetes/platform", "zone-*.yaml"), argocd.cluster, zones[0]
+                ),
+            ],
+            at,
+        )
+    for tenant in graph.tenants_in(environment):
+        namespace = names.namespace(graph.name, tenant.name, environment)
+        bounds = own.bounds(namespace)
+        file = f"tenant-{tenant.name}.yaml"
+        # An Application of its own: what waits for somebody's word there, or fails, holds up no other tenant.
+        objects = [
             own.project(
-                platform,
-                [(argocd.cluster, namespace) for namespace in sorted(bounded)],
-                kinds=PLATFORM_KINDS,
+                bounds,
+                [(argocd.cluster, namespace)],
+                kinds=BOUNDS_KINDS,
                 cluster_kinds=(("", "Namespace"),),
+                tenant=tenant.name,
             ),
-            # Every object says its own namespace; Argo CD wants the Application's to be one that the project takes.
-            own.application(platform, 0, own.folder("kubernetes/platform"), argocd.cluster, min(bounded)),
-        ],
-        at,
-    )
-    for tenant, namespace in tenants:
+            own.application(
+                bounds, 0, own.folder("kubernetes/platform", file), argocd.cluster, namespace, tenant=tenant.name
+            ),
+        ]
         folder = f"kubernetes/tenants/{tenant.name}"
         if any(path.startswith(f"{folder}/") for path in earlier):
-            files[f"argocd/applications/tenant-{tenant.name}.yaml"] = (
-                [
-                    own.project(namespace, [(argocd.cluster, namespace)], kinds=TENANT_KINDS, tenant=tenant.name),
-                    own.application(namespace, 1, own.folder(folder), argocd.cluster, namespace, tenant=tenant.name),
-                ],
-                (*at, tenant.origin),
-            )
+            objects += [
+                own.project(namespace, [(argocd.cluster, namespace)], kinds=TENANT_KINDS, tenant=tenant.name),
+                own.application(namespace, 1, own.folder(folder), argocd.cluster, namespace, tenant=tenant.name),
+            ]
+        files[f"argocd/applications/{file}"] = (objects, (*at, tenant.origin))
     if argocd.runtime is not None and _VALUES in earlier:
         chart, runtime = argocd.runtime, own.name("runtime")
         values = {"repoURL": argocd.repository, "targetRevision": argocd.branch, "ref": "bundle"}
@@ -159,16 +174,20 @@ class _Objects:
         """The name of one of the platform's own; tenants' names end in the environment's, so none is the same."""
         return f"{self._platform}-{self._environment}-{role}"
 
-    def folder(self, path: str) -> Object:
-        """The source that is a folder of the bundle. Naming the kind of files keeps Argo CD from taking the folder
-        for a chart or for Kustomize's because of a file in it."""
+    def bounds(self, namespace: str) -> str:
+        """The name of what bounds a tenant."""
+        return f"{namespace}-bounds"
+
+    def folder(self, path: str, include: str = _EVERY) -> Object:
+        """The source that is a folder of the bundle, or some of its files. Naming files keeps Argo CD from taking the
+        folder for a chart or for Kustomize's because of a file in it."""
         argocd = self._argocd
         return {
             "source": {
                 "repoURL": argocd.repository,
                 "targetRevision": argocd.branch,
                 "path": f"{self.path}/{path}",
-                "directory": {"include": "*.yaml"},
+                "directory": {"include": include},
             }
         }
 
@@ -210,7 +229,8 @@ class _Objects:
         metadata = self._metadata(name, tenant)
         annotations = {} if wave is None else {"argocd.argoproj.io/sync-wave": str(wave)}
         if "source" in source:
-            annotations["argocd.argoproj.io/manifest-generate-paths"] = "."
+            files = source["source"]["directory"]["include"]
+            annotations["argocd.argoproj.io/manifest-generate-paths"] = "." if files == _EVERY else files
         metadata["annotations"] = annotations
         return {
             "apiVersion": "argoproj.io/v1alpha1",
@@ -220,8 +240,8 @@ class _Objects:
                 "project": name,
                 **source,
                 "destination": {"server": server, "namespace": namespace},
-                # What failed is tried again for ever, and with what the branch has by then: Argo CD would else hold on to
-                # the commit that failed, give up after five times, and never take a revocation that it missed.
+                # What failed is tried again for ever, with what the branch has by then: Argo CD would else hold on to the
+                # commit that failed, give up after five times, and never take a revocation that it missed.
                 "syncPolicy": {
                     "automated": {"prune": True, "selfHeal": True, "allowEmpty": False},
                     "retry": {"limit": -1, "refresh": True},
@@ -325,26 +345,30 @@ def _wanted(graph: Graph, environment: str, artifacts: Artifacts) -> Iterator[tu
         "app.kubernetes.io/part-of": graph.name,
         "gostoa.dev/environment": environment,
     }
-    groups = {"rbac.authorization.k8s.io": "Role RoleBinding", "networking.k8s.io": "NetworkPolicy"}
-    bounds = {"": "LimitRange ResourceQuota ServiceAccount"} | groups
+    policies = {"networking.k8s.io": "NetworkPolicy"}
+    bounds = {"": "LimitRange ResourceQuota ServiceAccount", "rbac.authorization.k8s.io": "Role RoleBinding"} | policies
     spaces = {names.namespace(graph.name, t.name, environment): t.name for t in graph.tenants_in(environment)}
     zones = {n for zone in graph.platform.spec.zones.values() for n in zone.namespaces}
     here = "https://kubernetes.default.svc"
     own_kinds = {"argoproj.io": "AppProject Application"}
-    rows: list[tuple[str, str, str | None, int | None, str, list[str], Mapping[str, str], bool]] = [
-        ("root", "root", None, None, "argocd/applications", [argocd.namespace], own_kinds, False),
-        ("platform", "applications/platform", None, 0, "kubernetes/platform", sorted({*zones, *spaces}), bounds, True),
+    rows: list[tuple[str, str, str | None, int | None, str, list[str], Mapping[str, str], str]] = [
+        ("root", "root", None, None, "argocd/applications", [argocd.namespace], own_kinds, "*"),
     ]
+    shared = "kubernetes/platform"
+    if [p for p in artifacts if p.startswith(f"{shared}/zone-")]:
+        rows.append(("platform", "applications/platform", None, 0, shared, sorted(zones), policies, "zone-*"))
     for space, tenant in spaces.items():
+        one, which = f"applications/tenant-{tenant}", f"tenant-{tenant}"
+        rows.append((f"{space}-bounds", one, tenant, 0, shared, [space], bounds, which))
         folder = f"kubernetes/tenants/{tenant}"
         if [p for p in artifacts if p.rpartition("/")[0] == folder]:
             kinds = {"": "ConfigMap", "external-secrets.io": "ExternalSecret SecretStore"}
-            rows.append((space, f"applications/tenant-{tenant}", tenant, 1, folder, [space], kinds, False))
+            rows.append((space, one, tenant, 1, folder, [space], kinds, "*"))
     if argocd.runtime is not None and "helm/stoa-runtime.values.yaml" in artifacts:
         kinds = {"": "ConfigMap Service ServiceAccount", "apps": "Deployment", "policy": "PodDisruptionBudget"}
-        kinds |= {"autoscaling": "HorizontalPodAutoscaler", "networking.k8s.io": "NetworkPolicy"}
-        rows.append(("runtime", "applications/runtime", None, 1, "", [argocd.runtime.namespace], kinds, False))
-    for role, file, owner, wave, folder, into, permitted, with_namespaces in rows:
+        kinds |= {"autoscaling": "HorizontalPodAutoscaler"} | policies
+        rows.append(("runtime", "applications/runtime", None, 1, "", [argocd.runtime.namespace], kinds, "*"))
+    for role, file, owner, wave, folder, into, permitted, which in rows:
         name = role if owner else f"{graph.name}-{environment}-{role}"
         labels = ours | ({"gostoa.dev/tenant": owner} if owner else {})
         server = here if role == "root" else argocd.cluster
@@ -356,19 +380,19 @@ def _wanted(graph: Graph, environment: str, artifacts: Artifacts) -> Iterator[tu
             files = ["$bundle/" + base + "/helm/stoa-runtime.values.yaml"] + ["/" + own for own in chart.values]
             reading: Object = {"valueFiles": files, "releaseName": "stoa"}
             if chart.signed:
-                one = {"path": "$bundle/" + base + "/mcp/bundle.intoto.jsonl", "name": "signature.envelope"}
-                reading["fileParameters"] = [one]
+                envelope = {"path": "$bundle/" + base + "/mcp/bundle.intoto.jsonl", "name": "signature.envelope"}
+                reading["fileParameters"] = [envelope]
             of_chart = {"path": chart.path, "repoURL": chart.repository, "targetRevision": chart.revision}
             bundle = {"ref": "bundle", "repoURL": argocd.repository, "targetRevision": argocd.branch}
             source = {"sources": [{**of_chart, "helm": reading}, bundle]}
         else:
-            of_folder = {"path": f"{base}/{folder}", "directory": {"include": "*.yaml"}}
+            of_folder = {"path": f"{base}/{folder}", "directory": {"include": f"{which}.yaml"}}
             source = {"source": {"repoURL": argocd.repository, "targetRevision": argocd.branch, **of_folder}}
         allowed = [{"group": g, "kind": k} for g, ks in sorted(permitted.items()) for k in ks.split()]
         project = {
             "sourceRepos": sorted(repositories),
             "destinations": [{"namespace": namespace, "server": server} for namespace in into],
-            "clusterResourceWhitelist": [{"group": "", "kind": "Namespace"}] if with_namespaces else [],
+            "clusterResourceWhitelist": [{"group": "", "kind": "Namespace"}] if role.endswith("-bounds") else [],
             "namespaceResourceWhitelist": allowed,
         }
         first = {} if role == "root" and not owner else {"annotations": {"argocd.argoproj.io/sync-wave": "-1"}}
@@ -382,7 +406,7 @@ def _wanted(graph: Graph, environment: str, artifacts: Artifacts) -> Iterator[tu
         )
         notes = {} if wave is None else {"argocd.argoproj.io/sync-wave": str(wave)}
         if "source" in source:
-            notes["argocd.argoproj.io/manifest-generate-paths"] = "."
+            notes["argocd.argoproj.io/manifest-generate-paths"] = "." if which == "*" else f"{which}.yaml"
         application = {
             "project": name,
             **source,
@@ -419,19 +443,21 @@ def _border_problems(
             continue
         if any(c in _text(spec) for c in "*?!"):
             yield f"`{name}` has a pattern where only exact words may stand"
-        if name in spaces:
+        if name.removesuffix("-bounds") in spaces:
             into = {(d.get("server"), d.get("namespace")) for d in spec.get("destinations") or ()}
-            if into != {(argocd.cluster, name)}:
+            if into != {(argocd.cluster, name.removesuffix("-bounds"))}:
                 yield f"`{name}` permits another destination than its own namespace"
-            if spec.get("clusterResourceWhitelist"):
-                yield f"`{name}` permits objects of the cluster"
             if spec.get("sourceRepos") != [argocd.repository]:
                 yield f"`{name}` permits another repository"
+        if name in spaces:
+            if spec.get("clusterResourceWhitelist"):
+                yield f"`{name}` permits objects of the cluster"
             kinds = spec.get("namespaceResourceWhitelist") or ()
             if any(k.get("group") in ("argoproj.io", "rbac.authorization.k8s.io") for k in kinds):
                 yield f"`{name}` permits Applications, or permissions"
+    applied: set[tuple[str, str]] = set()
     for application in applications:
-        spec, name = application.get("spec"), application["metadata"].get("name")
+        spec, name = application.get("spec"), str(application["metadata"].get("name"))
         if not isinstance(spec, dict):
             continue
         permitted = projects.get(str(spec.get("project")), {}).get("spec")
@@ -455,8 +481,10 @@ def _border_problems(
             {(k.get("group"), k.get("kind")) for k in permitted.get(which) or ()}
             for which in ("clusterResourceWhitelist", "namespaceResourceWhitelist")
         )
-        folder = path.removeprefix(base)
-        inside = [one for p, objects in read.items() if p.rpartition("/")[0] == folder for one in objects]
+        folder, which = path.removeprefix(base), str(_of(source.get("directory"), "include"))
+        taken = [p for p in read if p.rpartition("/")[0] == folder and fnmatchcase(p.rpartition("/")[2], which)]
+        applied.update((p, name) for p in taken)
+        inside = [one for p in taken for one in read[p]]
         for one in inside:
             group, _, _ = str(one.get("apiVersion")).rpartition("/")
             namespace = _of(one.get("metadata"), "namespace")
@@ -464,8 +492,16 @@ def _border_problems(
             fits = kind in of_cluster if namespace is None else kind in of_namespace and (server, namespace) in places
             if not fits:
                 yield f"`{spec.get('project')}` does not permit {kind[1]} `{_of(one.get('metadata'), 'name')}`"
+            if kind == ("", "Namespace") and _of(one.get("metadata"), "name") != _of(
+                spec.get("destination"), "namespace"
+            ):
+                yield f"`{name}` makes another namespace than its own"
         if not inside:
             yield f"`{path}` holds nothing"
+    for path in read:
+        times = sum(p == path for p, _ in applied)
+        if path != "argocd/root.yaml" and times != 1:
+            yield f"`{path}` is applied by {times} Applications"
 
 
 TARGET = Target(

@@ -71,6 +71,22 @@ def test_a_tenants_project_is_exact(files: dict[str, Artifact]) -> None:
     }
 
 
+def test_what_bounds_a_tenant_is_applied_alone(files: dict[str, Artifact]) -> None:
+    """Whoever must confirm that a tenant's namespace may go holds up nobody else meanwhile."""
+    project = named(files, "AppProject")["stoa-acme-prod-bounds"]["spec"]
+    assert project["destinations"] == [{"server": ARGOCD["cluster"], "namespace": "stoa-acme-prod"}]
+    assert project["clusterResourceWhitelist"] == [{"group": "", "kind": "Namespace"}]
+    applications = named(files, "Application")
+    taken = {n: a["spec"]["source"]["directory"]["include"] for n, a in applications.items() if "source" in a["spec"]}
+    assert taken["stoa-acme-prod-bounds"] == "tenant-acme.yaml"
+    assert taken["stoa-prod-platform"] == "zone-*.yaml"
+    for name, one in applications.items():
+        if name not in ("stoa-prod-root", "stoa-prod-runtime"):
+            notes = one["metadata"]["annotations"]
+            shown = notes["argocd.argoproj.io/manifest-generate-paths"]
+            assert shown == (taken[name] if taken[name] != "*.yaml" else ".")
+
+
 def test_applications_lie_in_argo_cds_namespace_and_follow_their_folders(files: dict[str, Artifact]) -> None:
     applications = named(files, "Application")
     assert {a["metadata"]["namespace"] for a in applications.values()} == {"argocd"}
@@ -78,6 +94,8 @@ def test_applications_lie_in_argo_cds_namespace_and_follow_their_folders(files: 
     assert folders == {
         "stoa-prod-root": "clusters/prod/argocd/applications",
         "stoa-prod-platform": "clusters/prod/kubernetes/platform",
+        "stoa-acme-prod-bounds": "clusters/prod/kubernetes/platform",
+        "stoa-zenith-prod-bounds": "clusters/prod/kubernetes/platform",
         "stoa-acme-prod": "clusters/prod/kubernetes/tenants/acme",
         "stoa-zenith-prod": "clusters/prod/kubernetes/tenants/zenith",
     }
@@ -98,7 +116,8 @@ def test_borders_come_first_and_no_tenant_can_hold_up_what_comes_after(files: di
         for n, a in named(files, "Application").items()
         if n != "stoa-prod-root"
     }
-    assert wave["stoa-prod-platform"] < wave["stoa-acme-prod"] == wave["stoa-zenith-prod"] == max(wave.values())
+    assert wave["stoa-prod-platform"] == wave["stoa-acme-prod-bounds"] < wave["stoa-acme-prod"]
+    assert wave["stoa-acme-prod"] == wave["stoa-zenith-prod"] == max(wave.values())
     assert wave["stoa-prod-runtime"] == max(wave.values())
     for name, project in named(files, "AppProject").items():
         if name != "stoa-prod-root":
@@ -142,7 +161,8 @@ def test_places_are_the_declared_ones(tmp_path: Path) -> None:
     }
     files = rendered(graph(tmp_path, tenants=("acme",), argocd=declared))
     applications = named(files, "Application")
-    assert sorted(applications) == ["stoa-acme-prod", "stoa-prod-platform", "stoa-prod-root"]
+    wanted = ["stoa-acme-prod", "stoa-acme-prod-bounds", "stoa-prod-platform", "stoa-prod-root"]
+    assert sorted(applications) == wanted
     one = applications["stoa-acme-prod"]
     assert one["metadata"]["namespace"] == "gitops"
     assert one["spec"]["source"]["repoURL"] == "ssh://git@git.stoa.example:2222/x.git"
