@@ -221,32 +221,32 @@ MANY = 5
 
 def together(changes: Sequence[Change]) -> Iterable[Change]:
     """The changes; those that say the same of many things become one."""
-    groups: dict[tuple[object, ...], list[Change]] = {}
+    groups: dict[tuple[str, ...], list[Change]] = {}
     for change in changes:
         named, _, rest = change.text.partition(": ")
         rest = _NAME.sub("", rest) if change.section is Section.CONSUMERS else rest
-        groups.setdefault((change.section, change.code, change.direction, named.partition(" ")[0], rest), []).append(
-            change
-        )
-    for (*_, rest), same in groups.items():
+        kind = " ".join(_NAME.sub("", named).split())
+        groups.setdefault((change.section, change.code, change.direction, kind, rest), []).append(change)
+    for (*_, kind, rest), same in groups.items():
         if len(same) <= MANY:
             yield from same
             continue
         tenants = sorted({c.tenant for c in same})
         subjects = [c.subject for c in same]
-        text = f"in {counted(len(tenants), 'tenant')}, of {names(subjects)}: {' '.join(str(rest).split())}"
+        hit = " are hit" if " hit by" in f" {kind}" else ""
+        text = f"{names(subjects)}{hit}: {' '.join(rest.split())}"
         yield replace(
             same[0],
             tenant=tenants[0] if len(tenants) == 1 else "",
             subject=tenants[0] if len(tenants) == 1 else "platform",
             text=text,
             spans=tuple(dict.fromkeys(p for c in same for p in c.spans)),
-            details=(*(q(s) for s in subjects), *same[0].details),
+            details=(*(q(s) for s in subjects), *(same[0].details if same[0].section is Section.TEXTS else ())),
             data={**same[0].data, "subjects": subjects, "tenants": tenants, **_merged(same)},
         )
 
 
-_NAME = re.compile(r"`[^`]*:[^`]*`")
+_NAME = re.compile(r"`[^`]*`")
 
 
 def _merged(same: Sequence[Change]) -> dict[str, JSON]:

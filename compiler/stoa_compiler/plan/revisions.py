@@ -305,9 +305,25 @@ def folder_tree(folder: Path, algorithm: str = "sha1") -> Tree:
     )
 
 
-def nothing(name: str) -> Tree:
-    """A side without any file."""
-    return Tree(name, "", "", {}, lambda _: (Source((), {}), []), lambda _: {}, lambda _path, _lines: {})
+def memory_tree(files: Mapping[str, bytes], shown: Path, name: str) -> Tree:
+    """The source of files that are in memory, by path below the source's folder, as if it lay at `shown`."""
+
+    def read(tenants: Collection[str] | None) -> tuple[Source, list[Diagnostic]]:
+        report = Report()
+        wanted, elsewhere = _divided(objects, tenants)
+        source = in_memory({path: files[path] for path in wanted}, shown, report)
+        return replace(source, elsewhere=source.elsewhere + elsewhere), report.found
+
+    objects = {p: ("100644", _object_id(content, "sha1")) for p, content in files.items() if _is_read(p)}
+    return Tree(
+        name=name,
+        commit="",
+        source=str(shown),
+        objects=objects,
+        read=read,
+        contents=lambda paths: {p: files[p] for p in paths},
+        blame=lambda _path, _lines: {},
+    )
 
 
 def in_memory(files: Mapping[str, bytes], shown: Path, report: Report) -> Source:

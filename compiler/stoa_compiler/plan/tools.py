@@ -653,14 +653,16 @@ def hit_changes(pairs: Pairs, changes: Sequence[Change]) -> Iterator[Change]:
         for plan, found in by_plan.items():
             cause = plans.get((tenant.head.name, f"{tenant.head.name}/plan/{plan}"))
             if cause is not None:
-                yield _hit("plan-hits-subscriptions", tenant.head.name, f"plan {q(plan)} changes", found, (cause,))
+                yield _hit(
+                    "plan-hits-subscriptions", tenant.head.name, f"plan {q(plan)}: its limits change", found, (cause,)
+                )
         for contract, found in by_contract.items():
             name = f"{tenant.head.name}:{contract}"
             if name in hit:
                 what = joined(sorted(hit[name]))
                 causes = [c for same in hit[name].values() for c in same]
                 yield _hit(
-                    "contract-hits-subscriptions", tenant.head.name, f"{what} of {q(name)} change", found, causes
+                    "contract-hits-subscriptions", tenant.head.name, f"{q(name)}: its {what} change", found, causes
                 )
 
 
@@ -669,13 +671,14 @@ def _hit(
 ) -> Change:
     clients = sorted({c.client_id for c, _ in found})
     one = len(clients) == 1
-    places = (p for c in causes for p in c.spans if tenant in c.tenant or not c.tenant)
+    everywhere = [p for c in causes for p in c.spans]
+    places = [p for p in everywhere if f"/{tenant}/" in f"/{p.span.file}"] or everywhere
     return Change(
         section=Section.CONSUMERS,
         code=code,
         tenant=tenant,
         subject=clients[0] if one else tenant,
-        text=f"{names(clients)} {'is' if one else 'are'} hit: {what}",
+        text=f"{names(clients)} {'is' if one else 'are'} hit by {what}",
         direction="changed",
         spans=tuple(dict.fromkeys(places)),
         details=tuple(

@@ -1,0 +1,59 @@
+"""The gallery: merge requests as directories, each with the note and the JSON that a reviewer gets.
+
+A case is `base` and `head`, or `make.py`, which writes both, and `plan.md` and `plan.json`. `--update-golden` rewrites
+the last two; read them as a tired reviewer would.
+"""
+
+import json
+import re
+import runpy
+from datetime import date
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from stoa_compiler.plan.changes import Plan
+from stoa_compiler.plan.forms.markdown import LIMIT, as_markdown
+from stoa_compiler.plan.forms.text import as_text
+from stoa_compiler.plan.making import Made, of
+from stoa_compiler.plan.revisions import Tree, memory_tree
+
+GALLERY = Path(__file__).parent
+SCHEMA = json.loads((GALLERY.parents[1] / "schemas" / "plan.v1.schema.json").read_text())
+CASES = sorted(p.name for p in GALLERY.iterdir() if (p / "head").is_dir() or (p / "make.py").is_file())
+TODAY = date(2027, 1, 1)
+
+
+def side(case: str, name: str) -> Tree:
+    made = GALLERY / case / "make.py"
+    if made.is_file():
+        files: dict[str, bytes] = {p: t.encode() for p, t in runpy.run_path(str(made))[name]().items()}
+    else:
+        folder = GALLERY / case / name
+        files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return memory_tree(files, Path("tenants"), name)
+
+
+def made(case: str) -> Made:
+    return of(side(case, "base"), side(case, "head"), TODAY)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gallery(case: str, update_golden: bool) -> None:
+    plan = made(case).plan
+    note, record = as_markdown(plan), plan.to_json()
+    if update_golden:
+        (GALLERY / case / "plan.md").write_bytes(note)
+        (GALLERY / case / "plan.json").write_bytes(record)
+    assert note.decode() == (GALLERY / case / "plan.md").read_text(encoding="utf-8")
+    assert record.decode() == (GALLERY / case / "plan.json").read_text(encoding="utf-8")
+    jsonschema.validate(json.loads(record), SCHEMA)
+    assert Plan.from_json(record).to_json() == record
+    assert len(note.decode()) <= LIMIT
+    for text in (as_text(plan), as_text(plan, everything=True)):
+        assert not re.search(r"[^\n\x20-\x7e\u00a0-\uffff]|\x1b", text), "a terminal would act upon it"
+
+
+def test_there_are_enough_cases() -> None:
+    assert len(CASES) >= 25
