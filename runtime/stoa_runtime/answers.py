@@ -6,8 +6,7 @@ import functools
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -41,8 +40,7 @@ _CHARSETS = {
 Decision = Literal["allowed", "refused", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Shaped:
+class Shaped(NamedTuple):
     """A result, and what is to be written about it in the audit log."""
 
     result: Result
@@ -58,7 +56,8 @@ def shaped(tool: PreparedTool, reply: Reply, *, legacy: bool) -> Shaped:
     taken = tool.declared.answer
     if not reply.body or not taken.media_types:
         return _empty(tool, reply, legacy)
-    if not any(_covers(pattern, reply.media_type) for pattern in taken.media_types):
+    takes = taken.media_types
+    if reply.media_type not in takes and not any(_covers(pattern, reply.media_type) for pattern in takes):
         return Shaped(
             failure("The backend's answer is of a media type that the contract does not declare; it is withheld."),
             "refused",
@@ -109,7 +108,7 @@ def _too_large(tool: PreparedTool, size: int) -> Shaped:
 def _parsed(body: bytes) -> Any:
     """The value, strictly: no NaN, no lone surrogates; whole numbers beyond 64 bits keep every digit."""
     value = orjson.loads(body)
-    if is_too_deep(value):
+    if is_too_deep(value, body):
         raise ValueError("nested too deeply")
     return json.loads(body) if _LONG_NUMBER.search(body) else value
 

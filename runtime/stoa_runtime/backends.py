@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from email.message import Message
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from yarl import URL
 
@@ -61,8 +61,7 @@ class BackendFailed(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A backend's answer, read whole."""
 
     status: int
@@ -166,10 +165,7 @@ class Backends:
         self, tenant: str, contract: bundle.ContractEntry, outgoing: Outgoing, answer: bundle.Answer, traceparent: str
     ) -> Reply:
         """The backend's answer; `BackendFailed` where there is none that may be used."""
-        rule = contract.backend
-        prepared = self._prepared.get((tenant, contract.name))
-        if prepared is None or prepared.rule is not rule:
-            prepared = self._prepare((tenant, contract.name), rule, prepared)
+        rule, prepared = contract.backend, self._of(tenant, contract)
         circuit = prepared.circuit
         self._enter(circuit, rule.breaker)
         healthy: bool | None = None
@@ -177,7 +173,7 @@ class Backends:
         try:
             credential = self._credential(rule.auth)
             if prepared.refused is not None:
-                raise BackendFailed("backend-address", f"The call was not made: {prepared.refused}.")
+                raise _refused(prepared.refused)
             request = self._written(prepared, outgoing, answer, credential, traceparent)
             reply = await self._tried(prepared, outgoing.method, request, answer.max_bytes, credential)
             healthy = reply.status < 500
@@ -191,6 +187,15 @@ class Backends:
         finally:
             circuit.in_flight -= 1
             self._leave(circuit, rule.breaker, healthy)
+
+    def check(self, tenant: str, contract: bundle.ContractEntry) -> None:
+        """`BackendFailed` where a call would fail before anything is sent: for what must not be used up by that."""
+        prepared = self._of(tenant, contract)
+        if _is_shut(prepared.circuit, contract.backend.breaker, self._clock()):
+            raise _shut()
+        self._credential(contract.backend.auth)
+        if prepared.refused is not None:
+            raise _refused(prepared.refused)
 
     def states(self) -> dict[tuple[str, str], State]:
         """How each backend that was called does, by tenant and contract."""
@@ -207,6 +212,13 @@ class Backends:
             for key, prepared in self._prepared.items()
             if (c := prepared.circuit) is not None
         }
+
+    def _of(self, tenant: str, contract: bundle.ContractEntry) -> _Prepared:
+        key = (tenant, contract.name)
+        prepared = self._prepared.get(key)
+        if prepared is None or prepared.rule is not contract.backend:
+            prepared = self._prepare(key, contract.backend, prepared)
+        return prepared
 
     def _prepare(self, key: tuple[str, str], rule: bundle.BackendRule, earlier: _Prepared | None) -> _Prepared:
         refused, site, prefix = None, None, ""
@@ -250,16 +262,15 @@ class Backends:
                 host = line("Host", prepared.site.authority)
                 made = host + line("Accept", accept) + line("Accept-Encoding", "gzip, deflate")
                 fields = prepared.fields[accept] = made.encode("ascii")
-            more = [credential.lines, line("traceparent", traceparent)]
-            names = set[str]()
+            more = credential.lines + line("traceparent", traceparent)
+            agent = "" if _AGENT in credential.own else "User-Agent: stoa\r\n"
             for name, value in outgoing.headers:
                 lower = name.lower()
                 if lower not in credential.own:  # No argument stands in for it.
-                    names.add(lower)
-                    more.append(line(name, value))
-            if _AGENT not in names and _AGENT not in credential.own:
-                more.append("User-Agent: stoa\r\n")
-            return written(outgoing.method, prepared.prefix + outgoing.target, fields, "".join(more), outgoing.body)
+                    more += line(name, value)
+                    if lower == _AGENT:
+                        agent = ""
+            return written(outgoing.method, prepared.prefix + outgoing.target, fields, more + agent, outgoing.body)
         except Unsendable:
             raise BackendFailed(
                 "backend-address", "The call was not made: it cannot be written as a request of HTTP."
@@ -357,10 +368,8 @@ class Backends:
         """Refuses while the circuit is open; after its time, one call goes through to see."""
         if breaker is None or circuit.opened is None:
             return
-        if circuit.probing or self._clock() - circuit.opened < breaker.reset_ms / 1000:
-            raise BackendFailed(
-                "backend-circuit", "The backend has failed several times and is left alone for a while. Try later."
-            )
+        if _is_shut(circuit, breaker, self._clock()):
+            raise _shut()
         circuit.probing = True
 
     def _leave(self, circuit: _Circuit, breaker: bundle.Breaker | None, healthy: bool | None) -> None:
@@ -372,6 +381,22 @@ class Backends:
         circuit.opened = None
         if breaker is not None and circuit.failures >= breaker.failures:
             circuit.opened = self._clock()
+
+
+def _is_shut(circuit: _Circuit, breaker: bundle.Breaker | None, now: float) -> bool:
+    """Whether no call may go there now."""
+    if breaker is None or circuit.opened is None:
+        return False
+    return circuit.probing or now - circuit.opened < breaker.reset_ms / 1000
+
+
+def _shut() -> BackendFailed:
+    text = "The backend has failed several times and is left alone for a while. Try later."
+    return BackendFailed("backend-circuit", text)
+
+
+def _refused(why: str) -> BackendFailed:
+    return BackendFailed("backend-address", f"The call was not made: {why}.")
 
 
 @functools.lru_cache(maxsize=1024)

@@ -60,7 +60,7 @@ def parsed(body: bytes) -> Any:
     written again as the very same bytes has lost no member, which spares reading it a second time.
     """
     value = orjson.loads(body)
-    if is_too_deep(value):  # Before it is written: orjson reads deeper values than it writes.
+    if is_too_deep(value, body):  # Before it is written: orjson reads deeper values than it writes.
         raise ValueError("nested too deeply")
     if orjson.dumps(value) != body:
         try:

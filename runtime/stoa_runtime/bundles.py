@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ import jsonschema_rs
 import orjson
 from pydantic import ValidationError
 
-from stoa_runtime import signatures
+from stoa_runtime import requests, signatures
 from stoa_runtime.sequence import Pin, RollbackRefused
 from stoa_runtime.signatures import Verified
 from stoa_schemas import attestation, bundle, names
@@ -63,6 +63,14 @@ class PreparedTool:
     """The arguments that have a place in the request."""
     input: jsonschema_rs.Validator
     output: jsonschema_rs.Validator | None
+    _made: list[requests.Template] = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def template(self) -> requests.Template:
+        """What is the same in every request; made when the tool is called first."""
+        if not self._made:
+            self._made.append(requests.template(self.declared.request))
+        return self._made[0]
 
 
 @dataclass(frozen=True, slots=True)

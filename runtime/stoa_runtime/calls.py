@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from stoa_runtime import answers, arguments, requests, results
@@ -72,8 +71,7 @@ class StateInvalid(Exception):
     """The `requestState` that came with the call is none that belongs to it; the message is for the client."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
+class _Outcome(NamedTuple):
     """What a call came to."""
 
     result: results.Result
@@ -108,16 +106,17 @@ class Calls:
         began = time.perf_counter()
         tool = caller.view.tools.get(call.name)
         outcome, admission, recorded = _INTERRUPTED, ADMITTED, True
+        digest = arguments_digest(call.arguments)
         try:
             admission = await self._admitted(caller, tool, charged)
             if tool is None:
                 outcome = _UNSEEN
             elif await self._can_record(tool):
-                outcome = await self._decide(caller, tool, call)
+                outcome = await self._decide(caller, tool, call, digest)
             else:
                 outcome = _refused("audit-unavailable", "Nothing was called: calls cannot be recorded at the moment.")
         except LimitReached as reached:
-            outcome = replace(_refused("limit", reached.text), limit=reached.rule)
+            outcome = _refused("limit", reached.text)._replace(limit=reached.rule)
         except RequestRefused:
             recorded = False  # Whoever knows the request records it.
             raise
@@ -128,7 +127,8 @@ class Calls:
                     await self._limits.release(admission)
             finally:
                 if recorded:
-                    outcome = self._recorded(caller, call, tool, outcome, (time.perf_counter() - began) * 1000)
+                    spent = (time.perf_counter() - began) * 1000
+                    outcome = self._recorded(caller, call, tool, outcome, digest, spent)
         if outcome.rule != "audit-unavailable":  # That answer says itself that nothing can be recorded.
             try:
                 await self._audit.settled()
@@ -139,7 +139,7 @@ class Calls:
         if outcome.rule == "approval-state":
             raise StateInvalid(str(outcome.result.content[0]["text"]))
         meta = {**outcome.result.meta, TRACE_KEY: call.trace.trace_id, BUNDLE_KEY: caller.snapshot.digest}
-        return replace(outcome.result, meta=meta)
+        return outcome.result._replace(meta=meta)
 
     async def _admitted(self, caller: Caller, tool: AnyTool | None, charged: bool) -> Admission:
         """What the call takes, taken all at once; `LimitReached`, `RequestRefused`."""
@@ -169,7 +169,7 @@ class Calls:
         return True
 
     def _recorded(
-        self, caller: Caller, call: Call, tool: AnyTool | None, outcome: _Outcome, milliseconds: float
+        self, caller: Caller, call: Call, tool: AnyTool | None, outcome: _Outcome, digest: str, milliseconds: float
     ) -> _Outcome:
         """The outcome, once it is in the audit log; another one where it cannot be."""
         canonical = _canonical(caller, tool, call.name)
@@ -185,7 +185,7 @@ class Calls:
             client=who.client,
             tool=canonical,
             asked=None if tool else call.name,
-            arguments=arguments_digest(call.arguments),
+            arguments=digest,
             backend_status=outcome.status,
             answer_deviates=outcome.deviates,
             duration_ms=milliseconds,
@@ -204,7 +204,7 @@ class Calls:
                 return _WITHHELD
         return outcome
 
-    async def _decide(self, caller: Caller, tool: AnyTool, call: Call) -> _Outcome:
+    async def _decide(self, caller: Caller, tool: AnyTool, call: Call, digest: str) -> _Outcome:
         """Arguments, approval, backend, answer: the first check that fails decides."""
         given = call.arguments
         schema = tool.declared.input_schema if isinstance(tool, PreparedTool) else tool.input_schema
@@ -214,7 +214,7 @@ class Calls:
         if isinstance(tool, PlatformTool):
             return await self._told(caller, tool, given)
         try:
-            outgoing = requests.build(tool.declared.request, given)
+            outgoing = requests.build(tool.declared.request, given, tool.template)
         except requests.ArgumentRefused as refused:
             return _refused(
                 "arguments", "The arguments do not fit, and nothing was called.\n" + _bullets([str(refused)])
@@ -222,9 +222,12 @@ class Calls:
         approved: Approval | None = None
         if tool.declared.approval:
             try:
+                caller.backends.check(tool.tenant, tool.contract)  # An approval is good once: not for a call like this.
                 admission = await self._approvals.admit(
-                    CallToApprove(caller.principal, caller.snapshot, tool, given, arguments_digest(given)), call.retry
+                    CallToApprove(caller.principal, caller.snapshot, tool, given, digest), call.retry
                 )
+            except BackendFailed as failed:
+                return _Outcome(results.failure(str(failed)), "failed", failed.rule, failed.status)
             except ApprovalsUnavailable:
                 return _refused("approvals-unavailable", _NO_APPROVALS)
             if isinstance(admission, Refused):
@@ -240,7 +243,7 @@ class Calls:
             shaped = answers.shaped(tool, reply, legacy=call.legacy)
             outcome = _Outcome(shaped.result, shaped.decision, shaped.rule, reply.status, shaped.deviates)
         if approved is not None and approved.decision is not None:
-            outcome = replace(outcome, approval=approved.id, approver=approved.decision.subject)
+            outcome = outcome._replace(approval=approved.id, approver=approved.decision.subject)
         return outcome
 
     async def _told(self, caller: Caller, tool: PlatformTool, given: Mapping[str, Any]) -> _Outcome:
@@ -250,7 +253,7 @@ class Calls:
         except NotFound as missing:
             return _refused("not-found", str(missing))
         except DecisionRefused as refused:
-            return replace(_refused(refused.rule, str(refused)), approval=refused.approval)
+            return _refused(refused.rule, str(refused))._replace(approval=refused.approval)
         except ApprovalsUnavailable:
             return _refused("approvals-unavailable", _NO_APPROVALS)
         return _Outcome(results.valued(told.value), "allowed", told.rule, approval=told.approval)
@@ -279,5 +282,5 @@ def _bullets(lines: list[str]) -> str:
 
 def _unapproved(refused: Refused) -> _Outcome:
     """The refusal of a call that is not approved; its text is for all clients, its question for those that can ask."""
-    result = replace(results.failure(refused.text), question=input_required(refused))
+    result = results.failure(refused.text)._replace(question=input_required(refused))
     return _Outcome(result, "refused", refused.rule, approval=refused.approval.id if refused.approval else None)

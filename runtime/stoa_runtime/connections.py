@@ -317,8 +317,14 @@ class Connection(HttpToolsProtocol):
             self._end(self._status)
         elif self.cycle is None or self.cycle.response_complete:
             super().send_400_response(msg)
+        elif self._whole or not self._head_done:
+            # What came after a request that is being answered: a 400 would be taken for that one's answer.
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+        elif self.pipeline:
+            self.transport.close()
         else:
-            self.transport.close()  # The answer could be taken for that of the request before.
+            super().send_400_response(msg)
 
     def _count(self, size: int) -> None:
         self._quiet = 0

@@ -10,8 +10,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 from stoa_schemas import bundle
@@ -19,6 +20,8 @@ from stoa_schemas import bundle
 _TEMPLATE = re.compile(r"\{([^{}]+)\}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PLAIN = re.compile(r"[0-9A-Za-z_~-]+")
+"""Texts that every place takes as they are."""
 _SEPARATORS = re.compile(r"[/\\]")
 _RESERVED = ":/?@!$'()*,"
 """Reserved characters that stay as they are where the contract says so; those that would end the value, or
@@ -29,8 +32,7 @@ class ArgumentRefused(Exception):
     """An argument that cannot be written in its place; the message says how to mend it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A request without host and credential."""
 
     method: str
@@ -40,23 +42,49 @@ class Outgoing:
     body: bytes | None
 
 
-def build(request: bundle.Request, arguments: Mapping[str, Any]) -> Outgoing:
-    """The request that `arguments` make; `ArgumentRefused` for a value that has no safe form in its place."""
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What is the same in every request of one tool."""
+
+    between: tuple[str, ...]
+    """The path's fixed pieces, encoded, before, between and after its values."""
+    names: tuple[str, ...]
+    """Names of the values."""
+    query: frozenset[str]
+    """Names of query parameters."""
+
+
+def template(request: bundle.Request) -> Template:
+    """The template of a tool's requests."""
+    pieces = _TEMPLATE.split(request.path)
+    return Template(
+        between=tuple(quote(piece, safe="/!$&'()*+,;=:@%~") for piece in pieces[::2]),
+        names=tuple(pieces[1::2]),
+        query=frozenset(p.name for p in request.arguments.values() if p.in_ == "query"),
+    )
+
+
+def build(request: bundle.Request, arguments: Mapping[str, Any], made: Template | None = None) -> Outgoing:
+    """The request that `arguments` make; `ArgumentRefused` for a value that has no safe form in its place.
+
+    `made` is the request's template, where it is known.
+    """
+    made = made or template(request)
+    places = request.arguments
     path: dict[str, str] = {}
     query: list[tuple[str, str]] = []
     headers: list[tuple[str, str]] = []
     cookies: list[str] = []
     body: dict[str, Any] = {}
-    taken = {p.name for p in request.arguments.values() if p.in_ == "query"}
     for argument, value in arguments.items():
-        place = request.arguments.get(argument)
+        place = places.get(argument)
         if place is None:
             continue  # The whole body, taken below; anything else was refused before.
         match place.in_:
             case "path":
                 path[place.name] = _in_path(argument, place, value)
             case "query":
-                query += _in_query(argument, place, value, taken)
+                query += _in_query(argument, place, value, made.query)
             case "header":
                 headers += _in_header(argument, place, value)
             case "cookie":
@@ -65,25 +93,23 @@ def build(request: bundle.Request, arguments: Mapping[str, Any]) -> Outgoing:
                 body[place.name] = value
     if cookies:
         headers.append(("Cookie", "; ".join(cookies)))
-    content = _body(request, body, arguments)
+    content = _body(request, body, arguments) if request.body is not None else None
     if content is not None:
         headers.append(("Content-Type", content[0]))
-    target = _fill(request.path, path)
+    target = _fill(made, path)
     if query:
         target += "?" + "&".join(f"{name}={value}" for name, value in query)
     return Outgoing(request.method, target, tuple(headers), content[1] if content else None)
 
 
-def _fill(template: str, values: Mapping[str, str]) -> str:
+def _fill(made: Template, values: Mapping[str, str]) -> str:
     """The path with its values in place. No value can have made a dot segment, also with what stands around it."""
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in values:
-            raise ArgumentRefused(f"`{match[1]}` is part of the path and is missing.")
-        return values[match[1]]
-
-    target = _TEMPLATE.sub(value, quote(template, safe="/{}!$&'()*+,;=:@%~"))
-    for segment in target.split("/"):
+    target = made.between[0]
+    for name, after in zip(made.names, made.between[1:], strict=True):
+        if name not in values:
+            raise ArgumentRefused(f"`{name}` is part of the path and is missing.")
+        target += values[name] + after
+    for segment in target.split("/") if "." in target else ():
         if segment in (".", ".."):
             raise ArgumentRefused("The arguments make a path with a dot segment (`.` or `..`).")
     return target
@@ -112,8 +138,10 @@ def _in_path(argument: str, place: bundle.Placement, value: Any) -> str:
 
     if place.content is not None:
         return piece(_scalar_json(value))
-    name = quote(place.name, safe="")
     style = place.style or "simple"
+    if type(value) is str and style == "simple" and _PLAIN.fullmatch(value):
+        return value
+    name = quote(place.name, safe="")
     if isinstance(value, Mapping):
         if not value:
             raise ArgumentRefused(f"`{argument}` is part of the path and must not be empty.")
@@ -153,7 +181,7 @@ def _scalar_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def _in_query(argument: str, place: bundle.Placement, value: Any, taken: set[str]) -> list[tuple[str, str]]:
+def _in_query(argument: str, place: bundle.Placement, value: Any, taken: AbstractSet[str]) -> list[tuple[str, str]]:
     name = quote(place.name, safe="")
     if place.content is not None:
         return [(name, quote(_scalar_json(value), safe=""))]

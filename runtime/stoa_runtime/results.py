@@ -5,15 +5,15 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import mcp_types
 import orjson
 
+_NO_META: Mapping[str, Any] = {}
 
-@dataclass(frozen=True, slots=True)
-class Result:
+
+class Result(NamedTuple):
     """What a call came to, as clients see it."""
 
     content: tuple[Mapping[str, Any], ...]
@@ -24,7 +24,7 @@ class Result:
     """The structured content as JSON. None: the result has none, which is also how null is sent."""
     is_error: bool = False
     """Whether the call failed."""
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = _NO_META
     """What stands in `_meta`."""
     question: mcp_types.InputRequiredResult | None = None
     """What the client is asked instead, before it sends the call again (protocol 2026-07-28)."""

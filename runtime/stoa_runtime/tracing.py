@@ -1,19 +1,19 @@
 """The trace that a call belongs to (W3C Trace Context): adopted when it is well formed, else minted."""
 
+import random
 import re
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 META_KEY = "traceparent"
 """Where MCP carries it: the key of `_meta` has the header's name and no prefix."""
 
+_bits = random.getrandbits
+"""Ids are told to callers, and no secret; the generator starts anew in each process that is forked."""
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """A trace, and this process's span in it."""
 
     trace_id: str
@@ -30,11 +30,11 @@ class Trace:
 
 def trace(header: str | None, meta: Mapping[str, Any] | None) -> Trace:
     """The trace of `_meta`, else of the header, else a new one. `_meta` is nearer to the caller than a proxy is."""
-    span = secrets.token_hex(8)
-    for value in ((meta or {}).get(META_KEY), header):
+    span = f"{_bits(64) or 1:016x}"
+    for value in (meta.get(META_KEY) if meta else None, header):
         if isinstance(value, str) and (adopted := _adopted(value)):
             return Trace(trace_id=adopted[0], span_id=span, flags=adopted[1], parent=adopted[2])
-    return Trace(trace_id=secrets.token_hex(16), span_id=span)
+    return Trace(trace_id=f"{_bits(128) or 1:032x}", span_id=span)
 
 
 def _adopted(value: str) -> tuple[str, str, str] | None:

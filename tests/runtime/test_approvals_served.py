@@ -301,7 +301,16 @@ def test_while_nothing_can_be_recorded_nothing_is_decided(
     access = {"devops": [DELETE], "viewer": []}
     tenants["ioi"] = tenants["ioi"].model_copy(update={"access": access})
     written = world.write_bundle(tmp_path / "bundle", world.index(issuer.jwks_url, tenants, roles=ROLES), tenants)
-    settings = Settings(bundle=written, audit=tmp_path / "a.jsonl", state=tmp_path / "state")
+    secret = tmp_path / "secrets" / "billing" / "api" / "token"
+    secret.parent.mkdir(parents=True)
+    secret.write_text(world.SECRET)
+    settings = Settings(
+        bundle=written,
+        audit=tmp_path / "a.jsonl",
+        state=tmp_path / "state",
+        secrets="file",
+        secrets_folder=tmp_path / "secrets",
+    )
     with world.listening(settings) as url:
         stoa = World(url, issuer, backend, settings.audit, "")
         text = stoa.call(DELETE, {"id": "x"}, token=shared.parzival)["content"][0]["text"]
@@ -316,3 +325,30 @@ def test_while_nothing_can_be_recorded_nothing_is_decided(
         stoa = World(url, issuer, backend, settings.audit, "")
         shown = stoa.call("stoa_approvals_get", {"id": identity}, token=shared.art3mis)
         assert shown["structuredContent"]["state"] == "pending"
+
+
+def test_an_approval_is_not_used_up_by_a_call_that_cannot_be_made(
+    tmp_path: Path, issuer: Issuer, backend: Recorder, shared: Deployment
+) -> None:
+    """The backend's credential is gone when the approved call comes, and back afterwards."""
+    tenants = world.catalogs(backend.url)
+    tenants["ioi"] = tenants["ioi"].model_copy(update={"access": {"devops": [DELETE], "viewer": []}})
+    written = world.write_bundle(tmp_path / "bundle", world.index(issuer.jwks_url, tenants, roles=ROLES), tenants)
+    secret = tmp_path / "secrets" / "billing" / "api" / "token"
+    secret.parent.mkdir(parents=True)
+    secret.write_text(world.SECRET)
+    settings = Settings(
+        bundle=written, audit=tmp_path / "a.jsonl", state=tmp_path, secrets="file", secrets_folder=tmp_path / "secrets"
+    )
+    with world.listening(settings) as url:
+        stoa = World(url, issuer, backend, settings.audit, "")
+        text = stoa.call(DELETE, {"id": "x"}, token=shared.parzival)["content"][0]["text"]
+        identity = "apr_" + text.partition("`apr_")[2][:16]
+        stoa.call("stoa_approvals_decide", {"id": identity, "decision": "approve"}, token=shared.art3mis)
+        secret.unlink()
+        gone = stoa.call(DELETE, {"id": "x"}, token=shared.parzival)
+        assert "credential for this backend is not there" in gone["content"][0]["text"]
+        secret.write_text(world.SECRET)
+        with stoa.recording() as got:
+            assert not stoa.call(DELETE, {"id": "x"}, token=shared.parzival)["isError"]
+        assert [r["method"] for r in got] == ["DELETE"]

@@ -6,18 +6,19 @@ without being disclosed.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
 NAME_LIMIT = 128
 """Characters of a value that a caller chose."""
 ACTOR_LIMIT = 8
+_REMEMBERED = 4096
+_WHOLE: dict[str | None, str] = {}
+"""Texts that stand in a line as they are, as most do again and again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One decision."""
 
     decision: Literal["allowed", "refused", "failed"]
@@ -57,23 +58,23 @@ class Event:
 
 def recorded(event: Event) -> dict[str, Any]:
     """The decision as it stands in a line: every text printable ASCII and of bounded length."""
-    tool, tenant = event.tool, event.tenant
+    whole = _WHOLE
     return {
         "decision": event.decision,
-        "rule": _bounded(event.rule),
-        "subject": _bounded(event.subject),
-        "tenant": _bounded(tenant),
-        "client": _bounded(event.client),
+        "rule": whole.get(event.rule) or _bounded(event.rule),
+        "subject": whole.get(event.subject) or _bounded(event.subject),
+        "tenant": whole.get(event.tenant) or _bounded(event.tenant),
+        "client": whole.get(event.client) or _bounded(event.client),
         "actors": [_bounded(actor) for actor in event.actors[:ACTOR_LIMIT]] if event.actors else [],
-        "tool": _bounded(tool),
-        "asked": _bounded(event.asked),
+        "tool": whole.get(event.tool) or _bounded(event.tool),
+        "asked": event.asked and _bounded(event.asked),
         "arguments": event.arguments,
         "backend_status": event.backend_status,
         "answer_deviates": event.answer_deviates,
-        "approval": _bounded(event.approval),
-        "approver": _bounded(event.approver),
-        "limit": _bounded(event.limit),
-        "protocol": _bounded(event.protocol),
+        "approval": event.approval and _bounded(event.approval),
+        "approver": event.approver and _bounded(event.approver),
+        "limit": event.limit and _bounded(event.limit),
+        "protocol": whole.get(event.protocol) or _bounded(event.protocol),
         "duration_ms": round(event.duration_ms, 3),
         "trace_id": event.trace_id,
         "bundle": event.bundle,
@@ -85,7 +86,12 @@ def _bounded(value: str | None) -> str | None:
 
     It stays harmless when a reader of the JSON prints it to a terminal, and two texts never look alike.
     """
-    if value is None or (value.isascii() and value.isprintable() and len(value) <= NAME_LIMIT and "\\" not in value):
+    if value is None:
+        return None
+    if value.isascii() and value.isprintable() and len(value) <= NAME_LIMIT and "\\" not in value:
+        if len(_WHOLE) >= _REMEMBERED:
+            _WHOLE.clear()
+        _WHOLE[value] = value
         return value
     escaped = value[:NAME_LIMIT].encode("unicode_escape").decode("ascii").replace("\x7f", "\\x7f")
     return escaped if len(value) <= NAME_LIMIT else f"{escaped}...({len(value)} characters)"
