@@ -30,8 +30,8 @@ from stoa_schemas.bundle import PLATFORM_INDEX, Catalog, PlatformIndex
 from tests.chain import place
 from tests.chain.machine import STOA, Machine, Refused
 from tests.chain.place import ENVIRONMENT, GATEWAY_NAMESPACE, Engines, Failed, Repositories, run
-from tests.engines.argocd import told
 from tests.engines.conftest import FIRST_PASSWORD
+from tests.engines.keycloak import free_port
 
 CLAUDE = "https://claude.ai/api/mcp/auth_callback"
 BUNDLE_KEY, ID_KEY = "dev.gostoa/bundle", "dev.gostoa/id"
@@ -96,7 +96,7 @@ class Chain:
     def deliver(self, message: str) -> str:
         """Commits the source and brings it through the pipeline into the cluster; the bundle's digest."""
         with self.told.step("git commit") as note:
-            commit = self.git.commit(message)
+            commit = place.commit(self.git.source, message)
             note.append(f"{commit[:12]}  {message}")
         with self.told.step("stoa compile") as note:
             source = self.git.source / "tenants"
@@ -172,7 +172,7 @@ async def seen_by_all(mcp: str, tokens: Mapping[str, str]) -> dict[str, list[str
 
 
 async def called(mcp: str, token: str, tool: str, arguments: Mapping[str, Any]) -> tuple[Any, str]:
-    """The answer's content and the bundle that it names; the error's words, and nothing, where there is no such tool."""
+    """The answer's content and the bundle that it names; the error's words where there is no such tool."""
     async with connected(mcp, token) as client:
         try:
             result = await client.call_tool(tool, dict(arguments))
@@ -290,7 +290,7 @@ def _expect_refusal_of_another_bundle(one: Chain) -> None:
     catalog = next((copy.folder / "bundle" / "mcp").resolve().rglob("ioi.json"))
     catalog.write_bytes(catalog.read_bytes().replace(b"invoice", b"invoicE", 1))
     try:
-        with copy.running(place.free_port()):
+        with copy.running(free_port()):
             said = "it is served"
     except Refused as refusal:
         said = str(refusal)

@@ -1,7 +1,7 @@
 """The machine that a pod would run on: volumes written from what the API server has, and the container as a process.
 
-There is no kubelet and no controller here. What they would do with the runtime's Deployment is done by this module, from
-the Deployment, the ConfigMaps and the Secrets that are found in the API server, and from nothing else.
+There is no kubelet and no controller here. What they would do with the runtime's Deployment is done by this module,
+from the Deployment, the ConfigMaps and the Secrets that are found in the API server, and from nothing else.
 """
 
 import base64
@@ -50,7 +50,7 @@ class Machine:
     def mount(self) -> list[str]:
         """Writes the pod's volumes as they are declared now; the names of ConfigMaps that they come from.
 
-        As the kubelet does it: the files lie in a folder of their own, and one link, which is moved at once, leads there.
+        As the kubelet does it: the files lie in a folder of their own, and one link leads there, moved at once.
         """
         spec = self.found()["spec"]["template"]["spec"]
         names: list[str] = []

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,6 +30,9 @@ ENVIRONMENT = "dev"
 REALM = "stoa"
 GATEWAY_NAMESPACE = "mcp-gateway"
 CHART_TAG = "v0.1.0"
+RESYNC = 3
+"""Seconds between two looks of Argo CD, which are 120 where nobody says otherwise. The branch is looked at when it is
+pushed to besides, as a webhook would have it."""
 _COMMAND_SECONDS = 120
 
 JSON = Any
@@ -75,7 +78,7 @@ def engines(scratch: Path, told: Callable[[str, float], None]) -> Iterator[Engin
 
         def identity() -> Keycloak:
             started = time.monotonic()
-            made = stack_enter(keycloak.running(_made(scratch / "keycloak"), free_port(), []))
+            made: Keycloak = stack_enter(keycloak.running(_made(scratch / "keycloak"), free_port(), []))
             told(f"Keycloak {keycloak.VERSION}", time.monotonic() - started)
             return made
 
@@ -84,7 +87,7 @@ def engines(scratch: Path, told: Callable[[str, float], None]) -> Iterator[Engin
             api = stack_enter(kubernetes.running(_made(scratch / "kubernetes")))
             told(f"kube-apiserver {kubernetes.VERSION} and etcd", time.monotonic() - started)
             started = time.monotonic()
-            argo = stack_enter(argocd.running(_made(scratch / "argocd"), api))
+            argo = stack_enter(argocd.running(_made(scratch / "argocd"), api, RESYNC))
             told(f"Argo CD {argocd.VERSION} with a Valkey", time.monotonic() - started)
             return api, argo
 
@@ -127,13 +130,6 @@ class Repositories:
         if text.count(before) != 1:
             raise Failed(f"`{path}` does not hold `{before}` once")
         file.write_text(text.replace(before, after))
-
-    def commit(self, message: str) -> str:
-        """A commit of everything in the source."""
-        run("git", "add", "--all", cwd=self.source)
-        who = ("-c", "user.name=Og", "-c", "user.email=og@gostoa.example", "-c", "commit.gpgsign=false")
-        run("git", *who, "commit", "--quiet", "-m", message, cwd=self.source)
-        return run("git", "rev-parse", "HEAD", cwd=self.source).strip()
 
 
 def repositories(scratch: Path, issuer: str) -> Repositories:
@@ -179,26 +175,32 @@ def repositories(scratch: Path, issuer: str) -> Repositories:
     for contract in (made.source / "tenants").glob("*/contracts/*.yaml"):
         said = contract.read_text()
         contract.write_text(re.sub(r"(?m)^(\s+dev: http://127\.0\.0\.1):\d+/", rf"\g<1>:{made.backends_port}/", said))
-    _chart(scratch / "platform", made, public)
+    operator = {"signature": {"publicKeys": {"release": public}}, "credentials": {"secretName": "stoa-backends"}}
+    chart(scratch / "platform", made.chart, operator)
     return made
 
 
-def _chart(work: Path, made: Repositories, public: str) -> None:
-    """The platform's repository: the chart, and what its operator adds to the rendered values."""
+def chart(work: Path, bare: Path, values: Mapping[str, Any]) -> None:
+    """The platform's repository at `bare`: the chart, and what its operator adds to the rendered values."""
     shutil.copytree(ROOT / "charts", work / "charts")
-    operator = {"signature": {"publicKeys": {"release": public}}, "credentials": {"secretName": "stoa-backends"}}
     (work / "deploy").mkdir()
-    (work / "deploy" / f"{ENVIRONMENT}.yaml").write_text(yaml.safe_dump(operator))
+    (work / "deploy" / f"{ENVIRONMENT}.yaml").write_text(yaml.safe_dump(dict(values)))
     run("git", "init", "--quiet", "--initial-branch", "main", work)
+    commit(work, "The runtime's chart")
+    run("git", "tag", CHART_TAG, cwd=work)
+    run("git", "clone", "--quiet", "--bare", work, bare)
+
+
+def commit(work: Path, message: str) -> str:
+    """A commit of everything in a working tree."""
     run("git", "add", "--all", cwd=work)
     who = ("-c", "user.name=Og", "-c", "user.email=og@gostoa.example", "-c", "commit.gpgsign=false")
-    run("git", *who, "commit", "--quiet", "-m", "The runtime's chart", cwd=work)
-    run("git", "tag", CHART_TAG, cwd=work)
-    run("git", "clone", "--quiet", "--bare", work, made.chart)
+    run("git", *who, "commit", "--quiet", "-m", message, cwd=work)
+    return run("git", "rev-parse", "HEAD", cwd=work).strip()
 
 
 def prepare(cluster: Cluster, bundle: Path) -> list[str]:
-    """What is there before the platform: the zones' namespaces, and the backends' credentials. The namespaces' names."""
+    """Makes what is there before the platform, the zones' namespaces and the credentials; the namespaces' names."""
     zones = [file.stem.removeprefix("zone-") for file in sorted((bundle / "kubernetes/platform").glob("zone-*.yaml"))]
     for name in zones:
         status, answer = cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
@@ -227,7 +229,8 @@ def prepare(cluster: Cluster, bundle: Path) -> list[str]:
 @contextmanager
 def mock_backends(bundle: Path, port: int) -> Iterator[None]:
     """Backends that answer from the bundle's examples."""
-    command = [sys.executable, "-m", "stoa_runtime.development.mocks", bundle, "--port", str(port), "--stop-at-eof"]
+    command = [sys.executable, "-m", "stoa_runtime.development.mocks", str(bundle), "--port", str(port)]
+    command.append("--stop-at-eof")
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
@@ -246,8 +249,8 @@ def reconcile(engines: Engines, bundle: Path, scratch: Path) -> JSON:
     token = scratch / "admin.token"
     token.touch(mode=0o600)
     token.write_text(answer.json["access_token"])
-    command = [STOA, "reconcile", "keycloak", bundle, "--url", engines.keycloak.url, "--admin-token-file", token]
-    return orjson.loads(run(*command, "--format", "json"))["realms"]
+    how = ("--url", engines.keycloak.url, "--admin-token-file", token, "--format", "json")
+    return orjson.loads(run(STOA, "reconcile", "keycloak", bundle, *how))["realms"]
 
 
 def open_desk(server: Keycloak, usernames: list[str], first_password: str) -> Desk:
