@@ -92,8 +92,10 @@ def command(
         fail("head as a whole does not compile, so no bundle can be named: `stoa check` says why", FINDINGS)
     if made.broken:
         show(Report(list(made.plan.findings)), made.files, 20)
-    elif any(d.rule.severity == "error" for d in made.plan.findings):
-        show(Report([d for d in made.plan.findings if d.rule.severity == "error"]), made.base_files, 20)
+    else:
+        broken = [d for d in made.plan.findings if d.rule.severity == "error" and d not in made.errors]
+        show(Report(broken), made.base_files, 20)
+        show(Report(list(made.errors)), made.files, 20)
     _print(form, made.plan, everything)
     wanted = [*report, *([("json", out)] if out is not None and not made.broken else [])]
     for name, path in wanted:
@@ -101,7 +103,7 @@ def command(
             path.write_bytes(forms[name](made.plan))
         except OSError as error:
             fail(f"`{path}` cannot be written: {error.strerror}", OUTSIDE)
-    if made.broken or (exit_code and (made.plan.changes or not made.plan.complete)):
+    if made.broken or made.errors or (exit_code and (made.plan.changes or not made.plan.complete)):
         raise SystemExit(FINDINGS)
 
 

@@ -1,7 +1,7 @@
 """Access gained and lost: roles and tools of both sides compared, each step with the line that causes it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from stoa_compiler.access import fits, segments
@@ -310,7 +310,10 @@ def holders(graph: Graph, step: Step, role: str) -> Iterator[str]:
 def _memberships(pairs: Pairs) -> Iterator[Change]:
     sides: list[tuple[str, People, People, Pair[TenantNode] | None]]
     sides = [("", _platform_people(pairs.base), _platform_people(pairs.head), None)]
-    sides += [(name_of(t), _people(t.base), _people(t.head), t) for t in pairs.tenants]
+    # Of a tenant that is new or gone, one line tells of all people and applications.
+    stay = [t for t in pairs.tenants if t.base is not None and t.head is not None]
+    sides += [(name_of(t), _people(t.base), _people(t.head), t) for t in stay]
+    found: dict[tuple[bool, str, tuple[str, ...], str, str], list[Change]] = {}
     for tenant, before, after, pair in sides:
         moved: dict[tuple[bool, str, tuple[str, ...], str], list[PersonNode]] = {}
         for username in sorted({*before[0], *after[0]}):
@@ -319,15 +322,34 @@ def _memberships(pairs: Pairs) -> Iterator[Change]:
             state = "new" if old is None else "gone" if new is None else ""
             for role in sorted(has ^ had):
                 gained = role in has
-                person = new if gained else old
+                holder = new if gained else old
                 groups = after[1] if gained else before[1]
-                assert person is not None
-                via = tuple(g for g in person.groups if role in groups[g].roles)
-                moved.setdefault((gained, role, via, state), []).append(person)
+                assert holder is not None
+                via = tuple(g for g in holder.groups if role in groups[g].roles)
+                moved.setdefault((gained, role, via, state), []).append(holder)
         for (gained, role, via, state), people in moved.items():
-            yield _membership(pairs, pair, tenant, gained, role, via, state, people)
+            change, said = _membership(pairs, pair, tenant, gained, role, via, state, people)
+            found.setdefault((gained, role, via, state, said), []).append(change)
         for group in sorted({*before[1], *after[1]}):
             yield from _unmanaged(pairs, pair, tenant, before[1].get(group), after[1].get(group))
+    for (gained, role, via, state, said), same in found.items():
+        if len(same) <= MANY_TENANTS:
+            yield from same
+            continue
+        everyone = [str(p) for c in same if isinstance(listed := c.data["people"], list) for p in listed]
+        tools = [str(t) for c in same if isinstance(listed := c.data["tools"], list) for t in listed]
+        which = {"new": "new ", "gone": "removed "}.get(state, "")
+        by = f" by group{'s' if len(via) > 1 else ''} {joined([q(g) for g in via])}" if via else ""
+        yield replace(
+            same[0],
+            tenant="",
+            subject=f"role/{role}",
+            text=f"{len(everyone):,} {which}people of {counted(len(same), 'tenant')} {'get' if gained else 'lose'} "
+            f"role {q(role)}{by}: {said} each",
+            spans=tuple(p for c in same for p in c.spans),
+            details=tuple(f"person {q(p)}" for p in everyone),
+            data={**same[0].data, "people": everyone, "tools": tools, "tenants": [c.tenant for c in same]},
+        )
 
 
 People = tuple[Mapping[str, PersonNode], Mapping[str, GroupNode]]
@@ -354,7 +376,8 @@ def _membership(
     via: tuple[str, ...],
     state: str,
     people: Sequence[PersonNode],
-) -> Change:
+) -> tuple[Change, str]:
+    """The change, and what the role reaches."""
     usernames = [p.username for p in people]
     who = names(usernames) if len(usernames) < 4 else f"{len(usernames)} people"
     kind = {"new": "new ", "gone": ""}.get(state, "")
@@ -363,13 +386,15 @@ def _membership(
     subject = f"{kind}{noun} {who}{whose}" if len(usernames) < 4 else f"{kind}{who}{whose}"
     one = len(usernames) == 1
     verb = ("gets" if one else "get") if gained else ("loses" if one else "lose")
+    if state == "gone":
+        verb = f"{'is' if one else 'are'} removed and {verb}"
     by = f" by group{'s' if len(via) > 1 else ''} {joined([q(g) for g in via])}" if via else ""
     reach = _reach(pairs, pair, role, gained)
     side: SideName = "head" if gained else "base"
     graph, other = (pair.head, pair.base) if pair else (pairs.head, pairs.base)
     there = {g.name: g for g in ((other if gained else graph) or _NOBODY).groups}
     places = tuple(p for person in people[:20] for p in _member_places(person, via, side, role, there))
-    return Change(
+    change = Change(
         section=Section.ACCESS,
         code="role-gained" if gained else "role-lost",
         tenant=tenant,
@@ -380,6 +405,7 @@ def _membership(
         details=(*(f"person {q(u)}" for u in usernames), *(f"tool {q(t)}" for t in reach[1])),
         data={"people": usernames, "roles": [role], "groups": list(via), **reach[2]},
     )
+    return change, reach[0]
 
 
 @dataclass(frozen=True)
@@ -484,8 +510,9 @@ def _applications(pairs: Pairs, steps: Sequence[Step], today: date) -> Iterator[
     for step in steps:
         by_role.setdefault((name_of(step.tool.tenant), step.role, step.gained), set()).add(step.tool.tool)
     for tenant in pairs.tenants:
-        before = {c.name: c for c in tenant.base.consumers} if tenant.base else {}
-        after = {c.name: c for c in tenant.head.consumers} if tenant.head else {}
+        if tenant.base is None or tenant.head is None:
+            continue
+        before, after = ({c.name: c for c in t.consumers} for t in (tenant.base, tenant.head))
         for name in sorted({*before, *after}):
             old, new = before.get(name), after.get(name)
             had = {pairs.now.get(t, t): n for t, n in _callable(tenant.base, old, today).items()}

@@ -51,7 +51,8 @@ def differences(documents: Documents) -> Iterator[Difference]:
         return
     start: Loc = ("spec",)
     for loc, before, after in _walk(documents.before.get("spec"), documents.after.get("spec"), start, start):
-        yield Difference(documents, loc, before, after)
+        if not (len(loc) == 3 and loc[1] == "operations"):  # Tools that come or go are told of as such.
+            yield Difference(documents, loc, before, after)
     old, new = (side["metadata"].get("name") for side in (documents.before, documents.after))
     if documents.kind == "Platform" and old != new:
         yield Difference(documents, ("metadata", "name"), old, new)
@@ -128,6 +129,14 @@ def _removed(before: Any, after: Any) -> bool:
 
 def _added(before: Any, after: Any) -> bool:
     return before is MISSING
+
+
+def _not_added(before: Any, after: Any) -> bool:
+    return before is not MISSING
+
+
+def _always(before: Any, after: Any) -> bool:
+    return True
 
 
 def _longer(before: Any, after: Any) -> bool:
@@ -246,6 +255,9 @@ TABLE: tuple[Line, ...] = (
         _ranked("refuse", "wait"),
     ),
     Line("Platform", "spec.enforcement.**", S, "enforcement-changed", "the enforcement", _removed),
+    Line("Platform", "spec.reviews.**", S, "review-rule-changed", "the reviews'", _not_added),
+    Line("Platform", "spec.compatibility.ignore.*.**", S, "ignored-break-changed", "the ignored break's", _always),
+    Line("Platform", "spec.compatibility.ignore.*", S, "ignored-break-changed", "the ignored break", _added),
     Line("Platform", "spec.agents.**", L, "agents-changed", "what tools are checked for"),
     Line("Platform", "spec.displayName", P, "display-name-changed", "the display name"),
     # What Platform and Tenant share.
@@ -391,7 +403,8 @@ def said(difference: Difference) -> Change:
         code=line.code,
         tenant=documents.tenant,
         subject=subject,
-        text=_sentence(named, what, before, after, bool(shown)),
+        text=_sentence(named, what, before, after, bool(shown))
+        + ("; no role has other tools by it now" if line.code == "grant-changed" else ""),
         direction=direction,
         spans=difference.places,
         details=_shown(before, after) if shown else (),

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
+from stoa_compiler.compatibility import Break, Versions
+from stoa_compiler.compatibility import judge as judge_contracts
 from stoa_compiler.diagnostics import Diagnostic, Report, Stop
 from stoa_compiler.graph import Graph
 from stoa_compiler.load import PLATFORM_FILE, Source
@@ -17,12 +19,14 @@ from stoa_compiler.plan.artifacts import artifact_changes, bundle_digests
 from stoa_compiler.plan.changes import JSON, Change, Place, Plan, Section, Side
 from stoa_compiler.plan.declared import Difference, differences, said, uncovered
 from stoa_compiler.plan.pairs import Pairs
+from stoa_compiler.plan.policies import Known, Rules, requirements
 from stoa_compiler.plan.revisions import Lines, Tree
 from stoa_compiler.plan.tools import Covered, hit_changes, things_changes, tool_changes
-from stoa_compiler.plan.wording import counted, names, q
+from stoa_compiler.plan.wording import counted, joined, names, q
+from stoa_compiler.reports.terminal import visible
 from stoa_compiler.source import SourceFile
 
-_ALONE = frozenset({"displayName", "people", "groups", "backends"})
+_ALONE = frozenset({"displayName", "people", "groups", "backends", "reviews", "compatibility"})
 """Keys of the platform's `spec` that change no tenant's meaning, but for the tenants that allowed hosts name."""
 
 
@@ -36,6 +40,8 @@ class Made:
     base_files: Mapping[str, SourceFile]
     broken: bool
     """Whether head does not compile: the plan then holds its findings and no change."""
+    errors: tuple[Diagnostic, ...] = ()
+    """Of the change itself: it breaks what its versions promise."""
 
 
 def of(base: Tree, head: Tree, today: date, *, bind: bool = False, blame: bool = False) -> Made:
@@ -49,13 +55,23 @@ def of(base: Tree, head: Tree, today: date, *, bind: bool = False, blame: bool =
         plan = replace(made.plan, findings=tuple(new.found), uncompared=(said,))
         return replace(made, plan=plan, broken=True)
     plan = replace(made.plan, findings=tuple(d for d in new.found if d not in old.found))
+    errors: tuple[Diagnostic, ...] = ()
     if changed:
-        plan = _compared(plan, old, new, changed, today, whole=tenants is None)
+        plan, errors = _compared(plan, old, new, changed, today, whole=tenants is None)
+        known = Known.of(old.graph, new.graph)
+        was, will = Rules.of("base", _platform(base)), Rules.of("head", _platform(head))
+        demanded = requirements(plan.changes, was, will, known, complete=plan.complete)
+        plan = replace(plan, requirements=demanded)
     if blame:
         plan = replace(plan, changes=_blamed(plan.changes, base, head, made))
     if bind:
         plan = replace(plan, head=replace(plan.head, bundles=_bundles(head)))
-    return replace(made, plan=plan)
+    return replace(made, plan=plan, errors=errors)
+
+
+def _platform(tree: Tree) -> bytes | None:
+    """The bytes of the platform's document; None where the tree has none."""
+    return tree.contents({PLATFORM_FILE}).get(PLATFORM_FILE) if PLATFORM_FILE in tree.objects else None
 
 
 @dataclass(frozen=True)
@@ -128,27 +144,83 @@ def _scope(base: Tree, head: Tree, changed: set[str]) -> set[str] | None:
     return tenants
 
 
-def _compared(plan: Plan, old: _Read, new: _Read, changed: set[str], today: date, whole: bool) -> Plan:
+def _compared(
+    plan: Plan, old: _Read, new: _Read, changed: set[str], today: date, whole: bool
+) -> tuple[Plan, tuple[Diagnostic, ...]]:
+    """The plan with what is otherwise, and the errors of the change itself."""
     assert new.graph is not None
     bad, uncompared = _unsound(old)
     if old.errors and (old.graph is None or "" in bad):
         first = old.errors[0]
         text = f"base does not compile ({counted(len(old.errors), 'error')}, the first {first.rule.code} at "
         said_ = f"{text}{q(str(first.span))}): nothing was compared"
-        return replace(plan, findings=(*plan.findings, *old.errors), uncompared=(said_,))
+        return replace(plan, findings=(*plan.findings, *old.errors), uncompared=(said_,)), ()
     base, head = old.without(bad), new.without(bad)
     assert head is not None
     pairs = Pairs(base, head)
     changes = list(_changes(pairs, today))
+    judged: tuple[Diagnostic, ...] = ()
+    if base is not None:
+        judgement = judge_contracts(base, head, today)
+        changes += together([*map(_break, judgement.breaks), *_versions(judgement.versions)])
+        judged = judgement.findings
     artifacts, failed = artifact_changes(base, head, whole)
-    return replace(
+    plan = replace(
         plan,
         changes=tuple(sorted(changes, key=_order)),
-        findings=(*plan.findings, *(old.errors if bad else ())),
+        findings=(*judged, *plan.findings, *(old.errors if bad else ())),
         artifacts=tuple(artifacts),
         notes=tuple(_notes(pairs, changed)),
         uncompared=(*uncompared, *failed),
     )
+    return plan, tuple(d for d in judged if d.rule.severity == "error")
+
+
+def _break(found: Break) -> Change:
+    """The line of a change that breaks callers."""
+    certain = found.level == "breaking"
+    places = [Place("head", found.head)] if found.head is not None else []
+    places += [Place("base", found.base)] if found.base is not None else []
+    ignored = f"; ignored until {q(found.ignored.until)}" if found.ignored else ""
+    details = [f"at {q(found.place)}"] if found.place else []
+    details += [f"for example {q(found.example)}"] if found.example else []
+    details += [f"ignored: {q(found.ignored.reason, 300)}"] if found.ignored else []
+    return Change(
+        section=Section.CONTRACTS,
+        code=found.code,
+        tenant=found.tenant,
+        subject=found.subject,
+        text=f"{q(found.subject)} {'breaks' if certain else 'may break'} callers: {visible(found.text)}{ignored}",
+        direction="weakened" if certain and not found.ignored else "changed",
+        spans=tuple(places),
+        details=tuple(details),
+        data={
+            "contracts": [f"{found.tenant}:{found.contract}"],
+            "tools": [found.subject] if found.operation else [],
+            "categories": list(found.categories),
+            "level": found.level,
+            "ignored": found.ignored is not None,
+        },
+    )
+
+
+def _versions(versions: Sequence[Versions]) -> Iterable[Change]:
+    """Contracts whose version says less than the change does."""
+    for v in versions:
+        if not v.enough:
+            name = f"{v.tenant}:{v.contract}"
+            stays = f"stays {q(v.base)}" if v.base == v.head else f"goes from {q(v.base)} to {q(v.head)}"
+            yield Change(
+                section=Section.CONTRACTS,
+                code="version-too-low",
+                tenant=v.tenant,
+                subject=name,
+                text=f"{q(name)} {stays}, and its changes ask for {q(v.suggested)}",
+                direction="weakened" if v.wanted == "major" else "changed",
+                spans=(Place("head", v.span),),
+                data={"contracts": [name], "before": v.base, "after": v.head, "suggested": v.suggested,
+                      "bump": v.wanted},
+            )  # fmt: skip
 
 
 def _unsound(read: _Read) -> tuple[set[str], list[str]]:
@@ -176,6 +248,7 @@ def _changes(pairs: Pairs, today: date) -> Iterable[Change]:
         made.append(Change(Section.ADDITIONS, "platform-added", "", "platform", text, "added", (place,)))
     found = [d for documents in pairs.documents for d in differences(documents)]
     rest = [said(d) for d in uncovered(found, covered) if not _told(d, made)]
+    rest = [*(c for c in rest if c.code != "grant-changed"), *_grants([c for c in rest if c.code == "grant-changed"])]
     return [*made, *together(rest), *together(list(hit_changes(pairs, [*made, *rest])))]
 
 
@@ -193,11 +266,19 @@ def _told(difference: Difference, made: Sequence[Change]) -> bool:
     if change.code == "person-changed":
         username = difference.loc[-1]
         return any(
-            c.tenant == change.tenant and c.code in ("role-gained", "role-lost") and username in c.data["people"]  # type: ignore[operator]
+            c.tenant in ("", change.tenant) and c.code in ("role-gained", "role-lost") and username in c.data["people"]  # type: ignore[operator]
             for c in made
         )
     if change.code not in _TOLD_BY_PLACE:
         return False
+    if change.code == "grant-changed" and change.direction == "lost":
+        # A pattern that another one of the same role stands for now.
+        role = change.subject.rpartition("/")[2]
+        for c in made:
+            roles = c.data.get("roles")
+            wider = c.code == "access-gained" and c.data.get("why") in ("grant", "wildcard")
+            if wider and c.tenant in ("", change.tenant) and isinstance(roles, list) and role in roles:
+                return True
     return any(
         _within(mine, theirs) or _within(theirs, mine)
         for c in made
@@ -205,6 +286,30 @@ def _told(difference: Difference, made: Sequence[Change]) -> bool:
         for theirs in c.spans
         for mine in change.spans
     )
+
+
+def _grants(changes: Sequence[Change]) -> Iterable[Change]:
+    """Grants that are written otherwise and give the same: one line for each role."""
+    groups: dict[tuple[str, str], list[Change]] = {}
+    for change in changes:
+        groups.setdefault((change.tenant, change.subject), []).append(change)
+    for same in groups.values():
+        if len(same) == 1:
+            yield same[0]
+            continue
+        named = same[0].text.partition(": ")[0]
+        parts = []
+        for key, word in (("after", "adds"), ("before", "removes")):
+            values = [q(str(v)) for c in same if (v := c.data.get(key)) is not None and isinstance(v, str)]
+            parts += [f"{word} {joined(values)}"] if values else []
+        said_ = joined(parts) or "changes"
+        yield replace(
+            same[0],
+            text=f"{named}: {said_}; no role has other tools by it now",
+            direction="changed",
+            spans=tuple(p for c in same for p in c.spans),
+            data={**same[0].data, "before": None, "after": None},
+        )
 
 
 def _within(inner: Place, outer: Place) -> bool:
@@ -224,7 +329,10 @@ def together(changes: Sequence[Change]) -> Iterable[Change]:
     groups: dict[tuple[str, ...], list[Change]] = {}
     for change in changes:
         named, _, rest = change.text.partition(": ")
-        rest = _NAME.sub("", rest) if change.section is Section.CONSUMERS else rest
+        if change.section is Section.CONSUMERS:
+            rest = _NAME.sub("", rest)
+        elif change.tenant:
+            rest = rest.replace(f"`{change.tenant}:", "`<tenant>:")
         kind = " ".join(_NAME.sub("", named).split())
         groups.setdefault((change.section, change.code, change.direction, kind, rest), []).append(change)
     for (*_, kind, rest), same in groups.items():
@@ -284,7 +392,7 @@ def _order(change: Change) -> tuple[object, ...]:
 def _notes(pairs: Pairs, changed: set[str]) -> Iterable[str]:
     """Files that differ and mean the same."""
     same = sorted(
-        d.head.file.path
+        (d.renamed, d.head.file.path)
         for d in pairs.documents
         if d.base is not None
         and d.head is not None
@@ -292,8 +400,10 @@ def _notes(pairs: Pairs, changed: set[str]) -> Iterable[str]:
         and d.base.file.path == d.head.file.path
         and not any(differences(d))
     )
-    if same:
-        yield f"no change of meaning in {counted(len(same), 'file')}: {names(same)}"
+    for renamed, words in ((False, "no change of meaning in {}"), (True, "{} changed only as the renaming demands")):
+        paths = [path for follows, path in same if follows == renamed]
+        if paths:
+            yield f"{words.format(counted(len(paths), 'file'))}: {names(paths)}"
 
 
 def _blamed(changes: Sequence[Change], base: Tree, head: Tree, made: Made) -> tuple[Change, ...]:

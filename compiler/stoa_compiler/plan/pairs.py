@@ -36,6 +36,8 @@ class Documents:
     before: Mapping[str, Any]
     """What is declared with all defaults filled in; empty where the document is not there."""
     after: Mapping[str, Any]
+    renamed: bool = False
+    """Whether `before` is by names that something else got at head."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -221,11 +223,13 @@ def _documents(
     def dump(of: tuple[Origin, Any] | None) -> Mapping[str, Any]:
         return {} if of is None else of[1].model_dump(mode="json", by_alias=True)
 
-    old = dump(base)
+    old = declared = dump(base)
     if base is not None and old and renaming is not same:
         owner = base[1].metadata.name if kind == "Tenant" else getattr(base[1].metadata, "tenant", "")
         old = renaming(kind, owner, old)
-    return Documents(kind, tenant, name, base and base[0].document, head and head[0].document, old, dump(head))
+    return Documents(
+        kind, tenant, name, base and base[0].document, head and head[0].document, old, dump(head), old != declared
+    )
 
 
 def name_of(pair: Pair[Any]) -> str:

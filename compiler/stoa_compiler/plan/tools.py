@@ -197,6 +197,13 @@ _PLATFORM_PLACES: dict[str, tuple[Loc, ...]] = {
 }
 
 
+def _of_both(before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both requests without the arguments that only one has: these are told of with the input schema."""
+    both = before["arguments"].keys() & after["arguments"].keys()
+    old, new = ({**r, "arguments": {k: v for k, v in r["arguments"].items() if k in both}} for r in (before, after))
+    return old, new
+
+
 def _line(request: dict[str, Any]) -> str:
     return f"{request['method']} {request['path']}"
 
@@ -241,6 +248,8 @@ def tool_changes(pairs: Pairs, covered: Covered) -> Iterator[Change]:
             continue
         for aspect in ASPECTS:
             before, after = aspect.of(base[1]), aspect.of(head[1])
+            if aspect.code == "request-changed":
+                before, after = _of_both(before, after)
             if before == after:
                 continue
             contract = documents["UniversalAPIContract", name_of(pair.tenant), name_of(pair.contract)]
