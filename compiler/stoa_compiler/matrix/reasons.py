@@ -148,7 +148,8 @@ class Reasons:
         answers = []
         for role in counted_roles(self.graph, person.roles, person.tenant):
             held = [*_membership(person, role, self.groups(person.tenant))]
-            answers.append((role, [*held, *self._crossing(person.tenant, tool), *self.role(role, tool)]))
+            crossing = [*self._crossing(person.tenant, tool)]
+            answers.append((role, [*held, *(crossing or self.role(role, tool))]))
         return answers
 
     def groups(self, tenant: str) -> tuple[str, ...]:
@@ -160,8 +161,11 @@ class Reasons:
         self, tenant: TenantNode, consumer: ConsumerNode, roles: Iterable[str], tool: str, on: datetime.date | None
     ) -> list[tuple[str, list[Reason]]]:
         """The same for an application that calls with `roles`."""
-        about = [*self._crossing(tenant.name, tool), *self._subscribed(consumer, tool, on)]
-        return [(role, [*about, *self.role(role, tool)]) for role in counted_roles(self.graph, roles, tenant.name)]
+        counted = counted_roles(self.graph, roles, tenant.name)
+        if crossing := [*self._crossing(tenant.name, tool)]:
+            return [(role, crossing) for role in counted]
+        about = [*self._subscribed(consumer, tool, on)]
+        return [(role, [*about, *self.role(role, tool)]) for role in counted]
 
     def _crossing(self, tenant: str, tool: str) -> Iterator[Reason]:
         if tenant != PLATFORM_TENANT and ":" in tool and tool.partition(":")[0] != tenant:
