@@ -42,29 +42,37 @@ class Compiled:
         return [*self.graph.people, *(p for t in self.graph.tenants for p in t.people)]
 
 
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """The bundle, made by the command line from a copy of the source."""
-    distribution()
-    folder = tmp_path_factory.mktemp("engines")
+def compiled_with(folder: Path, server: str, realm: str = "stoa", identity: str = "") -> Compiled:
+    """The bundle of a copy of the source with its realm in `server`, made by the command line.
+
+    `identity` is more to say there, as lines of YAML.
+    """
     source = folder / "tenants"
     shutil.copytree(ROOT / "tenants", source)
-    gateway, server = f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
+    gateway, issuer = f"http://127.0.0.1:{free_port()}", f"{server}/realms/{realm}"
     platform = source / "platform.yaml"
     text = platform.read_text()
-    realm = re.search(r"(?m)^    realm: (\S+)$", text)
-    assert realm
-    issuer = f"{server}/realms/{realm[1]}"
+    strategy = "" if "strategy:" in identity else "    strategy: single-realm\n"
+    said = "    strategy: single-realm\n    realm: stoa\n"
+    assert text.count(said) == 1
+    text = text.replace(said, f"{strategy}{identity}    realm: {realm}\n")
     for key, value in (("gateway", gateway), ("issuer", issuer)):
         text, changed = re.subn(rf"(?m)^(    dev:\n(?:      .*\n)*?      {key}: ).*$", rf"\g<1>{value}", text)
         assert changed == 1
     platform.write_text(text)
-    command = [STOA, "compile", source, "--env", "dev", "--out", folder / "bundle"]
+    command = [str(STOA), "compile", str(source), "--env", "dev", "--out", str(folder / "bundle")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     graph = read(source, Report()).graph
     assert graph is not None
     return Compiled(graph, folder / "bundle", gateway, issuer)
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """The demo source with one realm for all tenants."""
+    distribution()
+    return compiled_with(tmp_path_factory.mktemp("engines"), f"http://127.0.0.1:{free_port()}")
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,9 @@ from typing import Any
 import pytest
 
 VERSION = "26.7.1"
-CACHE = Path.home() / ".cache" / "stoa-engines" / f"keycloak-{VERSION}"
-ZIP = (
-    Path.home() / ".m2/repository/org/keycloak/keycloak-quarkus-dist" / VERSION / f"keycloak-quarkus-dist-{VERSION}.zip"
-)
+OLDER = "26.4.7"
+CACHES = Path.home() / ".cache" / "stoa-engines"
+MAVEN = Path.home() / ".m2/repository/org/keycloak/keycloak-quarkus-dist"
 START_LIMIT = 300
 """Seconds. It starts in 20 on an idle machine, and has needed 115 on a busy one."""
 
@@ -45,35 +44,37 @@ def free_port() -> int:
         return port
 
 
-def distribution() -> Path:
+def distribution(version: str = VERSION) -> Path:
     """The unpacked server, from the cache or from Maven; skips the test where it cannot be had."""
     if shutil.which("java") is None:
         pytest.skip("Keycloak needs Java 17 or newer on PATH")
-    if CACHE.is_dir():
-        return CACHE
-    if not ZIP.is_file():
+    cache = CACHES / f"keycloak-{version}"
+    packed = MAVEN / version / f"keycloak-quarkus-dist-{version}.zip"
+    if cache.is_dir():
+        return cache
+    if not packed.is_file():
         if shutil.which("mvn") is None:
-            pytest.skip(f"Keycloak {VERSION} is fetched with mvn, which is not on PATH")
-        artifact = f"-Dartifact=org.keycloak:keycloak-quarkus-dist:{VERSION}:zip"
+            pytest.skip(f"Keycloak {version} is fetched with mvn, which is not on PATH")
+        artifact = f"-Dartifact=org.keycloak:keycloak-quarkus-dist:{version}:zip"
         command = ["mvn", "-q", "-B", "dependency:get", artifact, "-Dtransitive=false"]
         fetched = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-        if fetched.returncode or not ZIP.is_file():
-            pytest.skip(f"Keycloak {VERSION} cannot be fetched: {(fetched.stdout + fetched.stderr)[-300:].strip()}")
-    CACHE.parent.mkdir(parents=True, exist_ok=True)
-    unpacked = CACHE.parent / f".{CACHE.name}.{secrets.token_hex(4)}"
-    with zipfile.ZipFile(ZIP) as archive:
+        if fetched.returncode or not packed.is_file():
+            pytest.skip(f"Keycloak {version} cannot be fetched: {(fetched.stdout + fetched.stderr)[-300:].strip()}")
+    CACHES.mkdir(parents=True, exist_ok=True)
+    unpacked = CACHES / f".{cache.name}.{secrets.token_hex(4)}"
+    with zipfile.ZipFile(packed) as archive:
         archive.extractall(unpacked)
-    (unpacked / CACHE.name / "bin" / "kc.sh").chmod(0o755)
+    (unpacked / cache.name / "bin" / "kc.sh").chmod(0o755)
     try:
-        (unpacked / CACHE.name).rename(CACHE)
+        (unpacked / cache.name).rename(cache)
     except OSError:
-        if not CACHE.is_dir():  # Another test run was first where it is.
+        if not cache.is_dir():  # Another test run was first where it is.
             raise
     shutil.rmtree(unpacked)
-    return CACHE
+    return cache
 
 
-def _home(scratch: Path, realms: Sequence[tuple[str, bytes]]) -> Path:
+def _home(scratch: Path, realms: Sequence[tuple[str, bytes]], version: str = VERSION) -> Path:
     """A server's folder of its own. Starting writes to it, but never to the jars, which are linked."""
     home = scratch / "keycloak"
 
@@ -86,7 +87,7 @@ def _home(scratch: Path, realms: Sequence[tuple[str, bytes]]) -> Path:
         else:
             shutil.copy2(source, target)
 
-    shutil.copytree(distribution(), home, copy_function=place)
+    shutil.copytree(distribution(version), home, copy_function=place)
     imports = home / "data" / "import"
     imports.mkdir(parents=True)
     for name, content in realms:
@@ -95,11 +96,13 @@ def _home(scratch: Path, realms: Sequence[tuple[str, bytes]]) -> Path:
 
 
 @contextmanager
-def running(scratch: Path, port: int, realms: Sequence[tuple[str, bytes]]) -> Iterator["Keycloak"]:
+def running(
+    scratch: Path, port: int, realms: Sequence[tuple[str, bytes]], *options: str, version: str = VERSION
+) -> Iterator["Keycloak"]:
     """Keycloak on loopback with the realm files imported, each given as its name and its bytes."""
-    home = _home(scratch, realms)
+    home = _home(scratch, realms, version)
     password = secrets.token_urlsafe(24)
-    command = [str(home / "bin" / "kc.sh"), "start-dev", "--import-realm"]
+    command = [str(home / "bin" / "kc.sh"), "start-dev", "--import-realm", *options]
     environment = os.environ | {
         "KC_HTTP_HOST": "127.0.0.1",
         "KC_HTTP_PORT": str(port),
@@ -263,17 +266,18 @@ class Keycloak:
     def browse(self, address: str, username: str, password: str, new_password: str = "") -> str:
         """Where a person's browser is sent in the end: every page filled in, from an authorization URL on."""
         browser = _browser(self.url)
-        answer, asked = _send(browser, "GET", address), False
-        for _ in range(5):
+        answer, asked = _send(browser, "GET", address), set[str]()
+        for _ in range(6):
             if answer.location:
                 return answer.location
             if "code" in urllib.parse.parse_qs(urllib.parse.urlsplit(answer.url).query):
                 return answer.url  # The account console is a page of the server itself.
             form = _Forms(answer.text)
             fields = dict(form.fields)
-            if "username" in fields and not asked:
-                asked = True
-                fields |= {"username": username, "password": password}
+            # One page asks for both, or with Organizations one after the other.
+            if missing := {"username", "password"} & set(fields) - asked:
+                asked |= missing
+                fields |= {k: v for k, v in (("username", username), ("password", password)) if k in missing}
             elif "password-new" in fields:
                 fields |= {"password-new": new_password, "password-confirm": new_password}
             elif "accept" in form.buttons:
@@ -294,8 +298,9 @@ class Keycloak:
         new_password: str = "",
         scope: str = "openid",
         secret: str = "",
+        resource: str = "",
     ) -> JSON:
-        """The tokens that a person gets through the code flow with PKCE."""
+        """The tokens that a person gets through the code flow with PKCE, for one resource where it is named."""
         state, verifier = secrets.token_urlsafe(8), secrets.token_urlsafe(48)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         query = {
@@ -306,7 +311,7 @@ class Keycloak:
             "state": state,
             "code_challenge": challenge,
             "code_challenge_method": "S256",
-        }
+        } | ({"resource": resource} if resource else {})
         endpoint = f"{self.issuer(realm)}/protocol/openid-connect/auth?{urllib.parse.urlencode(query)}"
         location = self.browse(endpoint, username, password, new_password)
         target, _, returned = location.partition("?")
@@ -319,9 +324,10 @@ class Keycloak:
             "redirect_uri": redirect_uri,
             "code": values["code"],
             "code_verifier": verifier,
-        }
+        } | ({"resource": resource} if resource else {})
         tokens = self.token(realm, exchange | ({"client_secret": secret} if secret else {}))
-        assert tokens.status == 200, tokens.text
+        if tokens.status != 200:
+            raise SignInFailed(tokens.text)
         return tokens.json
 
 

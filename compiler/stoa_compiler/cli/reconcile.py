@@ -83,10 +83,12 @@ def keycloak_command(
             open_end = open_end or differs
     except (Unreachable, Refused) as error:
         if form == "json":
-            click.echo(json.dumps({"version": 1, "error": str(error), "realms": done}, indent=2))
+            facts = {"version": 1, "error": str(error), "requests": server.requests, "realms": done}
+            click.echo(json.dumps(facts, indent=2))
         fail(str(error), OUTSIDE)
     if form == "json":
-        click.echo(json.dumps({"version": 1, "dryRun": dry_run, "inSync": not open_end, "realms": done}, indent=2))
+        facts = {"version": 1, "dryRun": dry_run, "inSync": not open_end, "requests": server.requests, "realms": done}
+        click.echo(json.dumps(facts, indent=2))
     if open_end:
         raise SystemExit(FINDINGS)
 

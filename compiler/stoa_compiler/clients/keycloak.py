@@ -1,13 +1,17 @@
 """A Keycloak server's admin API: a realm read in few requests, and changes made to it.
 
 python-keycloak keeps the session: signing in, renewing the token, trying again. A realm is read by one export, one list
-of people, and one request for each group and role of ours; never one for each client or person.
+of people, and one request for each group, role and Organization of ours; never one for each client or person. New
+clients and people are sent a hundred at a time (partial import); changes of one kind that do not touch each other are
+sent side by side.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,7 +27,9 @@ from stoa_compiler.targets.keycloak.marks import GATE, MARK
 PAGE = 500
 """People that are read at once."""
 READERS = 8
-"""Requests at the same time while a realm is read."""
+"""Requests at the same time."""
+BATCH = 100
+"""Clients or people that are made by one request."""
 
 
 class Unreachable(Exception):
@@ -60,6 +66,8 @@ class Server:
             timeout=300,
         )
         self._url = url
+        self.requests = 0
+        """Requests that were sent."""
 
     def read(self, realm: str, unmarked: bool = False) -> Live | None:
         """The realm as it is; None where there is none of this name.
@@ -84,30 +92,39 @@ class Server:
             holders = pool.map(names, [f"roles/{quote(r, safe='')}/users" for r in roles])
             ours = names(f"clients/{gate}/roles/{MARK}/users") if gate and marked else []
             users = {u["username"]: u for u in self._pages(f"{at}/users")}
+            organizations: dict[str, Json] = {}
+            if export.get("organizationsEnabled"):
+                # The export holds none.
+                organizations = {o["name"]: o for o in self._pages(f"{at}/organizations", brief=False)}
+                marked_ones = [o for o in organizations.values() if unmarked or owner(o) is not None]
+                inside = pool.map(names, [f"organizations/{o['id']}/members" for o in marked_ones])
+                for organization, found in zip(marked_ones, inside, strict=True):
+                    organization["members"] = found
             return Live(
                 export=export,
                 users=users,
                 marked=frozenset(ours),
                 members={p: frozenset(m) for p, m in zip(groups, members, strict=True)},
                 holders={r: frozenset(h) for r, h in zip(roles, holders, strict=True)},
+                organizations=organizations,
             )
 
     def apply(self, realm: str, live: Live | None, changes: tuple[Change, ...]) -> Iterator[Change]:
-        """Makes the changes one by one, and yields each that is made; `Refused` ends it."""
+        """Makes the changes kind by kind, and yields each that is made; `Refused` ends it."""
         if live is None:
             for change in changes:
                 self._done(self._ask("post", "admin/realms", change.body), change)
                 yield change
             return
         writer = _Writer(self, realm, live)
-        for change in changes:
-            writer.make(change)
-            yield change
+        with ThreadPoolExecutor(READERS) as pool:
+            for _, alike in groupby(changes, key=lambda c: (c.action, c.kind)):
+                yield from writer.make(list(alike), pool)
 
-    def _pages(self, path: str) -> Iterator[Json]:
+    def _pages(self, path: str, brief: bool = True) -> Iterator[Json]:
         first = 0
         while True:
-            answer = self._ask("get", path, None, first=first, max=PAGE, briefRepresentation=True)
+            answer = self._ask("get", path, None, first=first, max=PAGE, briefRepresentation=brief)
             page = _json(answer, f"reading `{path}`")
             yield from page
             if len(page) < PAGE:
@@ -117,6 +134,7 @@ class Server:
     def _ask(self, method: str, path: str, body: Any = None, **query: Any) -> Response:
         """The server's answer, whatever it says; `Unreachable` where it cannot be had or we are not let in."""
         call = getattr(self._connection, f"raw_{method}")
+        self.requests += 1
         query = {k: str(v).lower() if isinstance(v, bool) else v for k, v in query.items()}
         sent = () if method == "get" else ("" if body is None else json.dumps(body),)
         try:
@@ -155,13 +173,69 @@ class _Writer:
         self._scopes = {name: str(scope["id"]) for name, scope in live.scopes.items()}
         self._groups = {path: str(group["id"]) for path, group in live.groups.items()}
         self._users = {name: str(user["id"]) for name, user in live.users.items()}
+        self._organizations = {name: str(one["id"]) for name, one in live.organizations.items()}
         self._roles: dict[tuple[str, str], Json] = {("", r["name"]): r for r in live.roles.values()}
         for client, roles in live.export.get("roles", {}).get("client", {}).items():
             self._roles |= {(client, r["name"]): r for r in roles}
 
-    def make(self, change: Change) -> None:
-        """Makes one change."""
-        _MAKE[(change.action, change.kind)](self, change)
+    def make(self, alike: list[Change], pool: ThreadPoolExecutor) -> Iterator[Change]:
+        """Makes changes of one kind, and yields each that is made."""
+        key = (alike[0].action, alike[0].kind)
+        if key in _IMPORTED:
+            singly = []
+            for first in range(0, len(alike), BATCH):
+                singly += self._imported(alike[first : first + BATCH], _IMPORTED[key])
+            left = {id(c) for c in singly}
+            yield from (c for c in alike if id(c) not in left)
+            alike = singly
+        if key in _TOGETHER:
+            together: dict[str, list[Change]] = {}
+            for change in alike:
+                together.setdefault(change.body["near"], []).append(change)
+            for done in pool.map(partial(self._roles_together, key[0]), together.values()):
+                yield from done
+            return
+        if key in _APART:
+            yield from pool.map(partial(self._one, key), alike)
+            return
+        yield from (self._one(key, change) for change in alike)
+
+    def _one(self, key: tuple[str, str], change: Change) -> Change:
+        _MAKE[key](self, change)
+        return change
+
+    def _imported(self, alike: list[Change], kind: str) -> list[Change]:
+        """Creates them by one request; those that it leaves out are returned, to be made each by itself.
+
+        An application's own account comes with the client's own request only. Where the server refuses the lot,
+        all are left, so that the one at fault is named.
+        """
+        fitting = [c for c in alike if kind == "users" or not c.body.get("serviceAccountsEnabled")]
+        left = [c for c in alike if kind != "users" and c.body.get("serviceAccountsEnabled")]
+        if not fitting:
+            return left
+        bodies = [{k: v for k, v in c.body.items() if k not in ("groups", "realmRoles")} for c in fitting]
+        body = {"ifResourceExists": "SKIP", kind: bodies}
+        answer = self._server._ask("post", f"{self._at}/partialImport", body)
+        if answer.status_code >= 300:
+            return alike
+        made = {r["resourceName"]: str(r["id"]) for r in answer.json().get("results", []) if r["action"] == "ADDED"}
+        known = self._users if kind == "users" else self._clients
+        for change in fitting:
+            if change.name in made:
+                known[change.name] = made[change.name]
+            else:
+                left.append(change)
+        return left
+
+    def _roles_together(self, action: str, alike: list[Change]) -> list[Change]:
+        """The roles that one client or client scope may carry, in one request."""
+        first = alike[0]
+        near, of = first.body["near"], first.body["of"]
+        where = f"clients/{self._clients[near]}" if of == "client" else f"client-scopes/{self._scopes[near]}"
+        roles = [self._role("", c.body["far"]) for c in alike]
+        self._send(first, "post" if action == "add" else "delete", f"{where}/scope-mappings/realm", roles)
+        return alike
 
     def _send(self, change: Change, method: str, path: str, body: Any = None) -> str:
         return self._server._done(self._server._ask(method, f"{self._at}/{path}", body), change)
@@ -236,8 +310,10 @@ class _Writer:
         self._send(change, "delete", f"client-scopes/{self._scopes[change.name]}")
 
     def default_scope(self, change: Change) -> None:
-        method = "put" if change.action == "add" else "delete"
-        self._send(change, method, f"default-default-client-scopes/{self._scopes[change.body['far']]}")
+        method, kind = "put" if change.action == "add" else "delete", "default"
+        if change.kind == "optional default scope":
+            kind = "optional"
+        self._send(change, method, f"default-{kind}-client-scopes/{self._scopes[change.body['far']]}")
 
     def scope_gate(self, change: Change) -> None:
         method = "post" if change.action == "add" else "delete"
@@ -267,12 +343,7 @@ class _Writer:
         self._send(change, "put" if change.action == "add" else "delete", at)
 
     def client_role(self, change: Change) -> None:
-        near = change.body["near"]
-        where = (
-            f"clients/{self._clients[near]}" if change.body["of"] == "client" else f"client-scopes/{self._scopes[near]}"
-        )
-        method = "post" if change.action == "add" else "delete"
-        self._send(change, method, f"{where}/scope-mappings/realm", [self._role("", change.body["far"])])
+        self._roles_together(change.action, [change])
 
     # Groups and people
 
@@ -317,6 +388,23 @@ class _Writer:
         at = f"users/{self._account(change.body['far'])}/groups/{self._groups[change.body['near']]}"
         self._send(change, method, at)
 
+    def create_organization(self, change: Change) -> None:
+        self._organizations[change.name] = self._send(change, "post", "organizations", change.body)
+
+    def update_organization(self, change: Change) -> None:
+        self._send(change, "put", f"organizations/{self._organizations[change.name]}", change.body)
+
+    def delete_organization(self, change: Change) -> None:
+        self._send(change, "delete", f"organizations/{self._organizations[change.name]}")
+
+    def organization_member(self, change: Change) -> None:
+        at = f"organizations/{self._organizations[change.body['near']]}/members"
+        account = self._account(change.body["far"])
+        if change.action == "add":
+            self._send(change, "post", at, account)
+        else:
+            self._send(change, "delete", f"{at}/{account}")
+
     def account_role(self, change: Change) -> None:
         method = "post" if change.action == "add" else "delete"
         at = f"users/{self._account(change.body['near'])}/role-mappings/realm"
@@ -336,6 +424,16 @@ _MAKE: Mapping[tuple[str, str], Callable[[_Writer, Change], None]] = {
     ("create", "client scope"): _Writer.create_scope,
     ("update", "client scope"): _Writer.update_scope,
     ("delete", "client scope"): _Writer.delete_scope,
+    ("revoke", "client profile"): _Writer.client_profiles,
+    ("revoke", "client policy"): _Writer.client_policies,
+    ("create", "Organization"): _Writer.create_organization,
+    ("update", "Organization"): _Writer.update_organization,
+    ("revoke", "Organization"): _Writer.update_organization,
+    ("delete", "Organization"): _Writer.delete_organization,
+    ("add", "member of an Organization"): _Writer.organization_member,
+    ("revoke", "member of an Organization"): _Writer.organization_member,
+    ("add", "optional default scope"): _Writer.default_scope,
+    ("revoke", "optional default scope"): _Writer.default_scope,
     ("add", "default scope"): _Writer.default_scope,
     ("revoke", "default scope"): _Writer.default_scope,
     ("add", "gate of a scope"): _Writer.scope_gate,
@@ -362,3 +460,30 @@ _MAKE: Mapping[tuple[str, str], Callable[[_Writer, Change], None]] = {
     ("add", "role of an account"): _Writer.account_role,
     ("revoke", "role of an account"): _Writer.account_role,
 }
+
+_IMPORTED: Mapping[tuple[str, str], str] = {("create", "client"): "clients", ("create", "person"): "users"}
+"""What a partial import makes, by its name there."""
+_TOGETHER = frozenset({("add", "role of a client"), ("revoke", "role of a client")})
+"""Changes that one request makes for all that one entry gets or loses."""
+_APART = frozenset(
+    {
+        ("create", "client"),
+        ("update", "client"),
+        ("revoke", "client"),
+        ("delete", "client"),
+        ("create", "client scope"),
+        ("update", "client scope"),
+        ("create", "gate"),
+        ("add", "gate of a scope"),
+        ("add", "scope of a client"),
+        ("revoke", "scope of a client"),
+        ("create", "person"),
+        ("update", "person"),
+        ("delete", "person"),
+        ("add", "member"),
+        ("revoke", "member"),
+        ("add", "member of an Organization"),
+        ("revoke", "member of an Organization"),
+    }
+)
+"""Changes that touch nothing in common with others of their kind, so that they can be sent side by side."""

@@ -42,6 +42,8 @@ class Live:
     """User names by the path of a group of ours, applications' accounts included."""
     holders: Mapping[str, Set[str]] = field(default_factory=dict)
     """User names by a realm role of ours that they hold by themselves, not by a group."""
+    organizations: Mapping[str, Json] = field(default_factory=dict)
+    """Organizations by name, with the user names of the members of ours in `members`."""
 
     @cached_property
     def clients(self) -> Mapping[str, Json]:
@@ -95,7 +97,12 @@ _ORDER: Mapping[tuple[str, str], int] = {
     for index, pair in enumerate(
         [
             ("revoke", "member"),
+            ("revoke", "member of an Organization"),
+            ("revoke", "Organization"),
             ("revoke", "role of an account"),
+            ("revoke", "client policy"),
+            ("revoke", "client profile"),
+            ("revoke", "optional default scope"),
             ("revoke", "client"),
             ("revoke", "role of a group"),
             ("revoke", "role of a client"),
@@ -117,16 +124,21 @@ _ORDER: Mapping[tuple[str, str], int] = {
             ("update", "client"),
             ("add", "default scope"),
             ("revoke", "default scope"),
+            ("add", "optional default scope"),
             ("add", "scope of a client"),
             ("add", "role of a client"),
             ("create", "group"),
             ("update", "group"),
             ("add", "role of a group"),
+            ("create", "Organization"),
+            ("update", "Organization"),
             ("create", "person"),
             ("update", "person"),
             ("add", "member"),
+            ("add", "member of an Organization"),
             ("add", "role of an account"),
             ("delete", "person"),
+            ("delete", "Organization"),
             ("delete", "group"),
             ("delete", "client"),
             ("delete", "client scope"),
@@ -162,6 +174,7 @@ class _Comparison:
             self._groups,
             self._people,
             self._members,
+            self._organizations,
             self._account_roles,
         ):
             part()
@@ -209,14 +222,21 @@ class _Comparison:
             self._add("update", "realm", self.declared["realm"], PLATFORM_TENANT, found, body)
         wanted = set(self.declared.get("defaultDefaultClientScopes", []))
         self._links("default scope", "realm", PLATFORM_TENANT, set(live.get("defaultDefaultClientScopes", [])), wanted)
+        asked = set(self.declared.get("defaultOptionalClientScopes", []))
+        now = set(live.get("defaultOptionalClientScopes", []))
+        self._links("optional default scope", "realm", PLATFORM_TENANT, now, asked)
 
     def _policies(self) -> None:
-        """Declared client profiles and policies; those of other names are not ours."""
+        """Declared client profiles and policies. Of others, those with a name of ours go: one may be a way in."""
         for key, inner, kind in (
             ("clientProfiles", "profiles", "client profile"),
             ("clientPolicies", "policies", "client policy"),
         ):
             live = {entry["name"]: entry for entry in self.live.export.get(key, {}).get(inner, [])}
+            names = {entry["name"] for entry in self.declared.get(key, {}).get(inner, [])}
+            for name in sorted(_POLICIES & live.keys() - names):
+                del live[name]
+                self._add("revoke", kind, name, PLATFORM_TENANT, body={inner: list(live.values())})
             for entry in self.declared.get(key, {}).get(inner, []):
                 now = live.get(entry["name"])
                 found = _differences(entry, now or {}, list(entry), ordered=True)
@@ -449,6 +469,32 @@ class _Comparison:
             tenant = owner(group) or PLATFORM_TENANT
             self._links("member", path, tenant, (live & wanted) | extra, wanted)
 
+    def _organizations(self) -> None:
+        """Tenants' Organizations, each with its own people. Whoever was invited by hand and is not ours may stay in."""
+        declared = {o["name"]: o for o in self.declared.get("organizations", [])}
+        ours = {u for u in (*self._declared_people, *self.live.marked) if ("person", u) not in self.foreign}
+        for name, organization in declared.items():
+            tenant, live = owner(organization) or PLATFORM_TENANT, self.live.organizations.get(name)
+            body = {k: v for k, v in organization.items() if k != "members"}
+            if live is None:
+                self._add("create", "Organization", name, tenant, body=body)
+            elif not self._ours("Organization", name, live, tenant):
+                continue
+            elif found := [*_differences(body, live, ("alias", "description", "enabled")), *_attributes(body, live)]:
+                entry = {k: v for k, v in live.items() if k != "members"}
+                entry |= body | {"attributes": _merged(body, live)}
+                self._add("update", "Organization", name, tenant, found, entry)
+            now = set((live or {}).get("members", ())) & ours
+            wanted = {m["username"] for m in organization["members"]} & ours
+            self._links("member of an Organization", name, tenant, now, wanted)
+        for name, live in self.live.organizations.items():
+            if name not in declared and (mark := owner(live)) is not None:
+                self._links("member of an Organization", name, mark, set(live["members"]) & ours, set())
+                if live.get("enabled", True):
+                    body = {k: v for k, v in live.items() if k != "members"} | {"enabled": False}
+                    self._add("revoke", "Organization", name, mark, [Difference("enabled", True, False)], body)
+                self._add("delete", "Organization", name, mark)
+
     def _account_roles(self) -> None:
         """Roles of ours that accounts of ours hold by themselves: people none, applications those declared."""
         wanted: dict[str, set[str]] = {}
@@ -476,6 +522,8 @@ class _Comparison:
 
 
 _GROUP = ("name", "description", "attributes")
+_POLICIES = frozenset({"stoa", "stoa-cimd"})
+"""Names of client profiles and policies that only we give."""
 
 
 def _differences(declared: Json, live: Json, keys: Sequence[str], ordered: bool = False) -> list[Difference]:
