@@ -3,7 +3,7 @@
 load -> parse -> validate -> link -> check -> emit -> verify -> write
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +17,9 @@ from stoa_compiler.graph import Graph
 from stoa_compiler.link import link
 from stoa_compiler.load import Source, load
 from stoa_compiler.parse import parse
-from stoa_compiler.shares import Forgetful, Memory, Parts
+from stoa_compiler.shares import Forgetful, Memory, Parts, Share
 from stoa_compiler.target import Artifact, Target
-from stoa_compiler.targets import TARGETS
-from stoa_compiler.unlinked import judge_unlinked
+from stoa_compiler.targets import JUDGING, MODULES, target_named
 from stoa_compiler.validate import validate
 from stoa_compiler.watch import UNWATCHED, Watch
 from stoa_schemas import bundle
@@ -86,14 +85,31 @@ def _judged(source: Source, report: Report, watch: Watch = UNWATCHED) -> Graph |
     with watch.phase("check"):
         if graph is not None:
             check(graph, report, OF_TENANTS)
-        judge_unlinked(documents, graph, report)
+        if graph is None or report.errors:  # Else nothing is left out.
+            from stoa_compiler.unlinked import judge_unlinked
+
+            judge_unlinked(documents, graph, report)
     return graph
 
 
 def _check_together(graph: Graph | None, report: Report, watch: Watch) -> None:
-    with watch.phase("check together"):
+    with watch.phase("check"):
         if graph is not None:
             check(graph, report, TOGETHER)
+
+
+def checked(root: Path, report: Report, jobs: int = 1, watch: Watch = UNWATCHED, memory: Memory = FORGETFUL) -> Checked:
+    """The source with every mistake of its authors, also those that only a target's verification finds.
+
+    Jobs and memory are those of `compiled`. Of the graph's tenants, only what is judged side by side is left.
+    """
+    source, share, _ = _shared(root, report, (), jobs, watch, memory)
+    if share.graph is not None and not report.errors:
+        for environment in share.graph.platform.spec.environments:
+            for one in targets_of(share.graph, environment, JUDGING):
+                _, found = _made(one, share.graph, environment, {}, None, watch)
+                report.found.extend(found)
+    return Checked(source, share.graph)
 
 
 def compiled(
@@ -109,26 +125,35 @@ def compiled(
     With several `jobs`, the tenants of a large source are shared among processes. Tenants that `memory` knows are not
     read again.
     """
-    with watch.phase("recall", "tenants"):
-        known = memory.known(environments)
-    with watch.phase("load"):
-        source = load(root, report, known=known)
-    large = len(source.placed) + len(source.elsewhere) >= MANY_DOCUMENTS
-    judged = partial(_judged, watch=watch) if jobs == 1 or not large else _judged
-    making = shares.Making(judged, targets_of, environments, memory)
-    with watch.phase("shares") if jobs > 1 and large else nullcontext():
-        made = making.shares(source, jobs if len(source.placed) >= MANY_DOCUMENTS else 1)
-    share = shares.whole(made, known, source, report)
-    _check_together(share.graph, report, watch)
+    source, share, jobs = _shared(root, report, environments, jobs, watch, memory)
     bundles: dict[str, Bundle] = {}
     if share.graph is not None and not report.errors:
         for environment in shares.wanted(share.graph, environments):
             rendered = Report(list(share.proved.get(environment, ())))
             with suppress(Stop):
                 parts = share.parts.get(environment, {})
-                bundles[environment] = render(share.graph, environment, rendered, watch, jobs if large else 1, parts)
+                bundles[environment] = render(share.graph, environment, rendered, watch, jobs, parts)
             report.found.extend(rendered.found)
     return Compiled(source, share.graph, bundles, share.tools)
+
+
+def _shared(
+    root: Path, report: Report, environments: Sequence[str] | None, jobs: int, watch: Watch, memory: Memory
+) -> tuple[Source, Share, int]:
+    """The source, what its tenants came to, and how many processes its size deserves."""
+    with watch.phase("recall"):
+        known = memory.known(environments)
+    with watch.phase("load"):
+        source = load(root, report, known=known)
+    if source.count < MANY_DOCUMENTS:
+        jobs = 1
+    seen = watch if jobs == 1 else UNWATCHED
+    making = shares.Making(partial(_judged, watch=seen), targets_of, environments, memory, seen)
+    with watch.phase("shares") if jobs > 1 else nullcontext():
+        made = making.shares(source, jobs if len(source.placed) >= MANY_DOCUMENTS else 1)
+    share = shares.whole(made, known, source, report)
+    _check_together(share.graph, report, watch)
+    return source, share, jobs
 
 
 def render(
@@ -189,10 +214,10 @@ def _made(
     return emitted, report.found
 
 
-def targets_of(graph: Graph, environment: str) -> list[Target]:
+def targets_of(graph: Graph, environment: str, among: Collection[str] = MODULES) -> list[Target]:
     """The targets that the environment declares, in the order in which they are emitted."""
     declared = graph.environment(environment).targets
-    return [t for t in TARGETS if t.name in declared]
+    return [target_named(name) for name in MODULES if name in declared and name in among]
 
 
 def seal(graph: Graph, environment: str, files: Mapping[str, Artifact]) -> Bundle:

@@ -3,7 +3,7 @@
 from stoa_compiler import checks, link, load, operations, parse, validate
 from stoa_compiler.diagnostics import Rule
 from stoa_compiler.stoa_v2 import read
-from stoa_compiler.targets import TARGETS
+from stoa_compiler.targets import MODULES, target_named
 
 DECLARED: tuple[Rule, ...] = (
     *load.RULES,
@@ -12,7 +12,7 @@ DECLARED: tuple[Rule, ...] = (
     *link.RULES,
     *operations.RULES,
     *checks.RULES,
-    *(rule for target in TARGETS for rule in target.rules),
+    *(rule for name in MODULES for rule in target_named(name).rules),
     *read.RULES,
 )
 """Every rule as its module declares it."""

@@ -17,6 +17,7 @@ from stoa_compiler.load import Source
 from stoa_compiler.sending import receive, send
 from stoa_compiler.source import SourceFile
 from stoa_compiler.target import Artifact, Target
+from stoa_compiler.watch import Watch
 
 Parts = Mapping[str, Mapping[str, Sequence[Artifact]]]
 """Artifacts that are one tenant's alone, proved: by target and tenant."""
@@ -101,6 +102,7 @@ class Making:
     environments: Sequence[str] | None
     """Those to render: all that the platform declares where it is None."""
     memory: Memory
+    watch: Watch
 
     def share(self, source: Source) -> Share:
         """What comes of the source's tenants."""
@@ -112,7 +114,7 @@ class Making:
             for environment in wanted(graph, self.environments):
                 proofs = Report()
                 parts[environment] = {
-                    target.name: _parts(target, graph, environment, proofs)
+                    target.name: self._parts(target, graph, environment, proofs)
                     for target in self.targets_of(graph, environment)
                     if target.parts is not None
                 }
@@ -121,6 +123,17 @@ class Making:
         share = Share(report.found, graph, parts, proved, tools)
         self.memory.keep(share, source)
         return share
+
+    def _parts(self, target: Target, graph: Graph, environment: str, report: Report) -> dict[str, Sequence[Artifact]]:
+        assert target.parts is not None
+        tenants = graph.tenants_in(environment)
+        with self.watch.phase("emit", target.name):
+            made = {t.name: target.parts.emit(graph, environment, t) for t in tenants}
+        with self.watch.phase("verify", target.name):
+            for tenant in tenants:
+                artifacts = {a.path: a for a in made[tenant.name]}
+                target.parts.verify(graph, environment, tenant, artifacts, report)
+        return made
 
     def light(self, source: Source) -> Share:
         """The same as it is sent: its tenants without operations."""
@@ -190,15 +203,6 @@ def _received(sent: bytes, files: Mapping[str, SourceFile]) -> Share:
     share = receive(sent, files.__getitem__)
     assert isinstance(share, Share)
     return share
-
-
-def _parts(target: Target, graph: Graph, environment: str, report: Report) -> dict[str, Sequence[Artifact]]:
-    assert target.parts is not None
-    made: dict[str, Sequence[Artifact]] = {}
-    for tenant in graph.tenants_in(environment):
-        made[tenant.name] = target.parts.emit(graph, environment, tenant)
-        target.parts.verify(graph, environment, tenant, {a.path: a for a in made[tenant.name]}, report)
-    return made
 
 
 def light(tenant: TenantNode) -> TenantNode:

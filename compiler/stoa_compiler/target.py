@@ -47,7 +47,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One renderer. A new one is a module under `targets/` and a line in `targets.TARGETS`."""
+    """One renderer. A new one is a module under `targets/` and a name in `targets.MODULES`."""
 
     name: str
     emit: Callable[[Graph, str, Artifacts], Sequence[Artifact]]

@@ -30,8 +30,6 @@ _NAME: TypeAdapter[str] = TypeAdapter(OperationName)
 
 def judge_unlinked(documents: Iterable[tuple[Placed, Document]], graph: Graph | None, report: Report) -> None:
     """Adds what is wrong with the documents and operations that `graph` does not hold."""
-    if graph is not None and not report.errors:
-        return  # Nothing is left out without an error.
     linked, lowered = _linked(graph)
     known: set[Diagnostic] | None = None
     for place, document in documents:

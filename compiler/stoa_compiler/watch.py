@@ -62,14 +62,22 @@ class Stopwatch:
 
     @contextmanager
     def phase(self, name: str, target: str = "") -> Iterator[None]:
-        """Adds a lap when the phase ends, however it ends."""
+        """Adds to the phase's lap when it ends, however it ends."""
         self.at = f"{name} {target}".rstrip()
         seconds, cpu = time.perf_counter(), cpu_seconds()
         try:
             yield
         finally:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
-            self.laps.append(Lap(name, target, time.perf_counter() - seconds, cpu_seconds() - cpu, peak))
+            self._add(Lap(name, target, time.perf_counter() - seconds, cpu_seconds() - cpu, peak))
+
+    def _add(self, lap: Lap) -> None:
+        """Adds the lap, to an earlier one of the same phase where there is one."""
+        for index, one in enumerate(self.laps):
+            if (one.phase, one.target) == (lap.phase, lap.target):
+                self.laps[index] = Lap(one.phase, one.target, one.seconds + lap.seconds, one.cpu + lap.cpu, lap.peak)
+                return
+        self.laps.append(lap)
 
 
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024

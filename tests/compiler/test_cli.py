@@ -108,7 +108,7 @@ def test_a_mistake_of_ours_is_one_line_and_exit_code_3(tmp_path: Path) -> None:
     copy_of_base(tmp_path)
     broken = (
         "import stoa_compiler.pipeline as p, sys; from stoa_compiler.cli import run\n"
-        "p.load = lambda *a: {}['gone']\n"
+        "p.load = lambda *a, **b: {}['gone']\n"
         "sys.argv = ['stoa', 'check']; run()"
     )
 

@@ -293,6 +293,7 @@ def test_what_a_dumper_writes_is_read_back_and_every_span_covers_it(
 ) -> None:
     assume(in_form_c(value))
     text = yaml.safe_dump(value, default_flow_style=flow, indent=indent, width=width, allow_unicode=unicode)
+    assume(yaml.safe_load(text) == value)  # In narrow columns, the dumper writes another text now and then.
     document, report = read(text)
     assert document is not None, (text, [d.message for d in report.found])
     # The dumper writes by YAML 1.1, where a number may hold `_` or `:` and is quoted; floats keep their point.

@@ -15,7 +15,7 @@ from stoa_compiler.pipeline import Bundle, read, render, targets_of
 from stoa_compiler.rules import RULES
 from stoa_compiler.source import Span
 from stoa_compiler.target import Artifacts
-from stoa_compiler.targets import TARGETS
+from stoa_compiler.targets import JUDGING, MODULES, target_named
 from stoa_schemas import bundle
 from tests.compiler.sources import BASE, ORDERS, PLAN, TENANTS, copy_of_base, stoa
 
@@ -135,6 +135,14 @@ def test_targets_are_those_that_the_environment_declares() -> None:
     assert {p.split("/")[0] for p in render(graph, "dev", report).files} == {"mcp", "keycloak", bundle.BUNDLE_FILE}
 
 
+def test_a_check_verifies_what_finds_mistakes_of_authors() -> None:
+    """What other targets find are mistakes of the compiler, which compiling finds."""
+    of_authors = {
+        name for name in MODULES for rule in target_named(name).rules if "mistake of the compiler" not in rule.help
+    }
+    assert of_authors == JUDGING
+
+
 def test_nothing_is_rendered_when_an_artifact_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `verify` of any target finds stops the bundle."""
     report = Report()
@@ -144,8 +152,8 @@ def test_nothing_is_rendered_when_an_artifact_does_not_hold(monkeypatch: pytest.
     def find(graph: Graph, environment: str, artifacts: Artifacts, report: Report) -> None:
         report.add(RULES["STOA001"], Span("x", 1, 1, 1, 1), "it does not hold")
 
-    broken = [replace(t, verify=find) if t.name == "keycloak" else t for t in TARGETS]
-    monkeypatch.setattr(pipeline, "TARGETS", broken)
+    broken = replace(target_named("keycloak"), verify=find)
+    monkeypatch.setattr(pipeline, "target_named", lambda name: broken if name == "keycloak" else target_named(name))
     with pytest.raises(Stop):
         render(graph, "prod", report)
     assert [d.message for d in report.found] == ["it does not hold"]

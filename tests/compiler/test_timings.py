@@ -98,7 +98,7 @@ def test_a_profile_is_one_that_pstats_reads(source: Copy, tmp_path: Path) -> Non
     assert done.returncode == 0
     stats = pstats.Stats(str(tmp_path / "run.pstats"))
     functions = {(Path(file).name, name) for file, _, name in vars(stats)["stats"]}
-    assert {("pipeline.py", "judge"), ("link.py", "link"), ("write.py", "write")} <= functions
+    assert {("pipeline.py", "compiled"), ("link.py", "link"), ("write.py", "write")} <= functions
 
 
 def test_a_profile_that_cannot_be_written_is_told_before_anything_is_done(source: Copy, tmp_path: Path) -> None:

@@ -90,11 +90,11 @@ def _sections(graph: Graph, name: EnvironmentName, environment: Environment, rep
         where = document.span((*at, "argocd"), "key")
         report.add(NOT_TOGETHER, where, f"`{name}` declares `argocd`, and does not render it")
     if "argocd" in targets:
-        where = document.span((*at, "targets", targets.index("argocd")))
+        entry = (*at, "targets", targets.index("argocd"))
         if environment.argocd is None:
-            report.add(NOT_TOGETHER, where, f"`{name}` renders `argocd`, but declares no `argocd`")
+            report.add(NOT_TOGETHER, document.span(entry), f"`{name}` renders `argocd`, but declares no `argocd`")
         if "kubernetes" not in targets:
-            report.add(NOT_TOGETHER, where, f"`{name}` renders `argocd` without `kubernetes`")
+            report.add(NOT_TOGETHER, document.span(entry), f"`{name}` renders `argocd` without `kubernetes`")
         if environment.argocd is not None and environment.argocd.runtime is not None and "helm" not in targets:
             where = document.span((*at, "argocd", "runtime"), "key")
             report.add(NOT_TOGETHER, where, f"`{name}` lets Argo CD install the runtime, and does not render `helm`")
@@ -107,11 +107,13 @@ def _spaces(graph: Graph, environment: EnvironmentName, report: Report) -> None:
     taken |= {argocd.namespace: "Argo CD"} if argocd is not None else {}
     for tenant in graph.tenants_in(environment):
         namespace = names.namespace(graph.name, tenant.name, environment)
-        where = tenant.origin.document.span(("metadata", "name"))
+        said = []
         if len(namespace) > LABEL_LIMIT:
-            report.add(TENANT_SPACE, where, f"`{namespace}` has {len(namespace)} characters")
+            said.append(f"`{namespace}` has {len(namespace)} characters")
         if namespace in taken:
-            report.add(TENANT_SPACE, where, f"`{namespace}` is a namespace of {taken[namespace]}")
+            said.append(f"`{namespace}` is a namespace of {taken[namespace]}")
+        for words in said:
+            report.add(TENANT_SPACE, tenant.origin.document.span(("metadata", "name")), words)
 
 
 def _variables(tenant: TenantNode, environment: EnvironmentName, report: Report) -> None:

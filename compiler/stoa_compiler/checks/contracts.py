@@ -60,6 +60,13 @@ EMPTY_PROTOCOLS = Rule(
     help="Name a protocol, or remove the operation.",
 )
 
+UNAPPROVED = Rule(
+    code="STOA603",
+    title="a destructive tool without approval",
+    why="What cannot be undone needs a second person.",
+    help="Let the classification's `approval` hold `destructive`, or the operation ask for it.",
+)
+
 RULES = (
     DEMANDED,
     SIDE_EFFECTS,
@@ -69,6 +76,7 @@ RULES = (
     NO_BACKEND,
     UNUSED_BACKEND,
     EMPTY_PROTOCOLS,
+    UNAPPROVED,
 )
 
 _TEMPLATE = re.compile(r"\{[^{}]*\}")
@@ -87,6 +95,12 @@ def check(graph: Graph, report: Report) -> None:
                 document, loc, declared = operation.origin.document, operation.origin.loc, operation.declared
                 check_side_effects(document, loc, declared.side_effects, operation.request.method, report)
                 check_protocols(document, loc, declared.protocols, report)
+                is_tool = contract.exposed and operation.exposed
+                # Where the class demands it, what the operation says against that is found by itself.
+                asks_nobody = demanded is not None and "destructive" not in demanded.approval and not operation.approval
+                if is_tool and declared.side_effects == "destructive" and asks_nobody:
+                    said = f"`{operation.tool_id}` is destructive and needs nobody's approval"
+                    report.add(UNAPPROVED, document.span(loc, "key"), said)
                 if demanded is not None:
                     _limits(graph, contract, operation, demanded, report)
 

@@ -70,6 +70,14 @@ ZONE_RANGE = Rule(
     help="Write a network in CIDR form without host bits, such as `10.20.0.0/16`.",
 )
 
+CLOSED = Rule(
+    code="STOA628",
+    title="a flow opens nothing",
+    why="Network policies are rendered from the namespaces and address ranges of zones; a zone without any stays shut.",
+    help="Give the zone its namespaces, or its address ranges where it is outside the cluster.",
+    severity="warning",
+)
+
 RULES = (
     ENDPOINT,
     SHARED_ENDPOINT,
@@ -81,8 +89,11 @@ RULES = (
     PLATFORM_GRANT,
     PRIVATE_NETWORK,
     ZONE_RANGE,
+    CLOSED,
 )
 
+RUNTIME_ZONE: ZoneName = "dmz"
+"""The zone where the runtime is."""
 _TRUST: dict[ZoneName, str] = {"external": "untrusted", "dmz": "semi-trusted", "internal": "trusted"}
 
 _SKIPPING = {("external", "internal"), ("external", "tenants"), ("tenants", "internal")}
@@ -91,8 +102,12 @@ _SKIPPING = {("external", "internal"), ("external", "tenants"), ("tenants", "int
 
 def check(graph: Graph, report: Report) -> None:
     """Adds what the platform document says that cannot be enforced."""
+    before = report.errors
     _endpoints(graph, report)
     _zones(graph, report)
+    helm = any("helm" in environment.targets for environment in graph.platform.spec.environments.values())
+    if helm and report.errors == before:
+        _flows(graph, report)
     spec, document = graph.platform.spec, graph.origin.document
     for name, environment in spec.environments.items():
         at = ("spec", "environments", name)
@@ -115,6 +130,29 @@ def check(graph: Graph, report: Report) -> None:
     for client_id, client in spec.identity.clients.items():
         loc = ("spec", "identity", "clients", client_id, "redirectUris")
         check_redirects(client.redirect_uris, document, loc, report)
+
+
+def _flows(graph: Graph, report: Report) -> None:
+    """What the runtime's network policy, which is rendered from the zones, cannot open."""
+    spec, document = graph.platform.spec, graph.origin.document
+    incoming = {flow.from_ for flow in spec.flows if flow.to == RUNTIME_ZONE}
+    if not any(zone.namespaces for name, zone in spec.zones.items() if name in incoming):
+        report.add(
+            CLOSED,
+            document.span(("spec", "flows"), "key"),
+            f"no zone with namespaces has a flow to `{RUNTIME_ZONE}`",
+            [Note("nothing in the cluster can reach the runtime")],
+        )
+    for index, flow in enumerate(spec.flows):
+        zone = spec.zones.get(flow.to)
+        shut = zone is not None and not zone.namespaces and not zone.cidrs and flow.to != "tenants"
+        if flow.from_ == RUNTIME_ZONE and shut:
+            report.add(
+                CLOSED,
+                document.span(("spec", "flows", index, "to")),
+                f"zone `{flow.to}` has neither namespaces nor address ranges",
+                [Note("zones are declared here", document.span(("spec", "zones", flow.to), "key"))],
+            )
 
 
 def _endpoints(graph: Graph, report: Report) -> None:

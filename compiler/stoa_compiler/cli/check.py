@@ -66,12 +66,12 @@ def _check(source: Path, outputs: Outputs, jobs: int, cache: "Cache | None") -> 
     if kept is not None:
         report, files, count = Report(list(kept.found)), kept.files, kept.facts["documents"]
     else:
-        from stoa_compiler.pipeline import FORGETFUL, compiled
+        from stoa_compiler.pipeline import FORGETFUL, checked
 
         report, watch = Report(), Stopwatch()
         with showing(watch):
             memory = run.tenants if run else FORGETFUL
-            result = compiled(source, report, jobs=jobs, watch=watch, memory=memory)
+            result = checked(source, report, jobs, watch, memory)
         files, count = result.source.files, result.source.count
         if run and not run.keep(report.sorted(), files, {"documents": count}):
             run = None

@@ -7,6 +7,11 @@ from typing import Any
 from stoa_schemas.bundle import Request
 from stoa_schemas.documents.access import SideEffects
 
+MAX_NODES = 2_000_000
+"""Values, each counted as often as aliases repeat it."""
+MAX_DEPTH = 200
+"""Levels that values are nested."""
+
 
 class DescriptionError(Exception):
     """The bytes are not an OpenAPI description. Lines and columns count from 1; 0 where there is no place."""

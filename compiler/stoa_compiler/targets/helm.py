@@ -16,6 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from stoa_compiler import blockyaml
+from stoa_compiler.checks.platform import RUNTIME_ZONE
 from stoa_compiler.diagnostics import Note, Report, Rule, listed
 from stoa_compiler.graph import Graph, Origin
 from stoa_compiler.networks import NEVER, PRIVATE, blocks
@@ -26,8 +27,6 @@ from stoa_schemas.documents.platform import Deployment, Environment, ZoneName
 from stoa_schemas.helm_values import HelmValues
 
 VALUES = "helm/stoa-runtime.values.yaml"
-OUR_ZONE: ZoneName = "dmz"
-"""The zone where the runtime is."""
 
 CONFIG_MAP_LIMIT = 1024 * 1024
 """What Kubernetes takes in one ConfigMap: keys and values, in bytes."""
@@ -91,13 +90,6 @@ WRONG_DEPLOYMENT = Rule(
     title="the deployment is not the declared one",
     why="Image, replicas, resources and addresses of the environment decide what runs and who trusts it.",
     help="This is a mistake of the compiler. Nothing was written; please report it.",
-)
-CLOSED = Rule(
-    code="STOA628",
-    title="a flow opens nothing",
-    why="Network policies are rendered from the namespaces and address ranges of zones; a zone without any stays shut.",
-    help="Give the zone its namespaces, or its address ranges where it is outside the cluster.",
-    severity="warning",
 )
 
 
@@ -252,7 +244,7 @@ def _ingress_namespaces(graph: Graph) -> list[str]:
     gateway, which runs in a namespace.
     """
     spec = graph.platform.spec
-    sources = {flow.from_ for flow in spec.flows if flow.to == OUR_ZONE}
+    sources = {flow.from_ for flow in spec.flows if flow.to == RUNTIME_ZONE}
     return sorted({name for zone in sources if zone in spec.zones for name in spec.zones[zone].namespaces})
 
 
@@ -261,7 +253,7 @@ def _zone_egress(graph: Graph) -> list[dict[str, Any]]:
     spec = graph.platform.spec
     rules = []
     for name, zone in sorted(spec.zones.items()):
-        ports = sorted({flow.port for flow in spec.flows if flow.from_ == OUR_ZONE and flow.to == name})
+        ports = sorted({flow.port for flow in spec.flows if flow.from_ == RUNTIME_ZONE and flow.to == name})
         if not ports or not (zone.namespaces or zone.cidrs):
             continue
         rule: dict[str, Any] = {"ports": ports}
@@ -306,7 +298,6 @@ def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report)
     _verify_files(values, compiled, span, report)
     _verify_deployment(values, graph, environment, span, report)
     _verify_policy(values, graph, environment, span, report)
-    _warn_of_closed_flows(values, graph, report)
 
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -443,14 +434,14 @@ def _verify_policy(values: HelmValues, graph: Graph, environment: str, span: Spa
     ports |= backend_ports
 
     def may_leave(port: int) -> Iterator[ZoneName]:
-        return (flow.to for flow in spec.flows if flow.from_ == OUR_ZONE and flow.port == port)
+        return (flow.to for flow in spec.flows if flow.from_ == RUNTIME_ZONE and flow.port == port)
 
     wrong: list[str] = []
     namespaces = {n for zone in spec.zones.values() for n in zone.namespaces}
     namespaces |= set(policy.ingress_namespaces) | {n for rule in policy.egress for n in rule.namespaces}
     for namespace in sorted(namespaces):
         zones = {name for name, zone in spec.zones.items() if namespace in zone.namespaces}
-        declared_in = any(flow.to == OUR_ZONE and flow.from_ in zones for flow in spec.flows)
+        declared_in = any(flow.to == RUNTIME_ZONE and flow.from_ in zones for flow in spec.flows)
         if declared_in != (namespace in policy.ingress_namespaces):
             wrong.append(f"from namespace {namespace}")
         for port in sorted(ports):
@@ -514,32 +505,6 @@ def _covers(declared: Sequence[str], kept_closed: Sequence[str], address: Addres
     )
 
 
-def _warn_of_closed_flows(values: HelmValues, graph: Graph, report: Report) -> None:
-    document, spec = graph.origin.document, graph.platform.spec
-    if not values.network_policy.ingress_namespaces:
-        report.add(
-            CLOSED,
-            document.span(("spec", "flows"), "key"),
-            f"no zone with namespaces has a flow to `{OUR_ZONE}`",
-            [Note("nothing in the cluster can reach the runtime")],
-        )
-    for n, flow in enumerate(spec.flows):
-        zone = spec.zones.get(flow.to)
-        if (
-            flow.from_ == OUR_ZONE
-            and zone is not None
-            and not zone.namespaces
-            and not zone.cidrs
-            and flow.to != "tenants"
-        ):
-            report.add(
-                CLOSED,
-                document.span(("spec", "flows", n, "to")),
-                f"zone `{flow.to}` has neither namespaces nor address ranges",
-                [Note("zones are declared here", document.span(("spec", "zones", flow.to), "key"))],
-            )
-
-
 TARGET = Target(
     name="helm",
     emit=emit,
@@ -553,7 +518,6 @@ TARGET = Target(
         CLASH,
         WRONG_POLICY,
         WRONG_DEPLOYMENT,
-        CLOSED,
     ),
     carries=("mcp",),
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from stoa_compiler.checks.contracts import UNAPPROVED
 from stoa_compiler.diagnostics import Report, Rule
 from stoa_compiler.graph import ConsumerNode, ContractNode, Graph, OperationNode, Origin, PlanNode, TenantNode
 from stoa_compiler.operations import legacy_output_schema
@@ -28,12 +29,6 @@ CROSSED = Rule(
     why="Only platform roles cross tenants.",
     help="This is a mistake of the compiler. Nothing was written; please report it.",
 )
-UNAPPROVED = Rule(
-    code="STOA603",
-    title="a destructive tool without approval",
-    why="What cannot be undone needs a second person.",
-    help="Let the classification's `approval` hold `destructive`, or the operation ask for it.",
-)
 DIGEST_DIFFERS = Rule(
     code="STOA604",
     title="a rendered file is not what the manifest names",
@@ -47,7 +42,7 @@ SHAPE = Rule(
     help="This is a mistake of the compiler. Nothing was written; please report it.",
 )
 
-RULES = (TABLE_DIFFERS, CROSSED, UNAPPROVED, DIGEST_DIFFERS, SHAPE)
+RULES = (TABLE_DIFFERS, CROSSED, DIGEST_DIFFERS, SHAPE)
 
 _JSON = "application/json"
 _ALGORITHMS = ["ES256", "EdDSA", "RS256"]
