@@ -233,9 +233,12 @@ class _Operations:
         if _shape_of(old.path) != _shape_of(new.path):
             text = f"the path was `{_quoted(old.path)}` and is `{_quoted(new.path)}`"
             yield self._break("path-changed", text, ("path",), ("path",))
+        other_body = (old.body and old.body.media_type) != (new.body and new.body.media_type)
         for name, before in old.arguments.items():
             after = new.arguments.get(name)
             if after is not None and before != after:
+                if other_body and before.in_ == after.in_ == "body" and before.name == after.name:
+                    continue  # Said of the body as a whole.
                 yield from self._placed(name, before, after)
         yield from self._body(old.body, new.body)
 
@@ -395,7 +398,7 @@ def _sentence(request: bool, problem: Problem, code: str) -> str:
     whole = "the arguments" if request else "the answer"
     where = (f"the argument `{name}`" if request else f"`{name}` of the answer") if name else whole
     before, after = (problem.narrow, problem.wide) if request else (problem.wide, problem.narrow)
-    before, after = (f"`{_quoted(t)}`" if "`" not in t else t for t in (before or "anything", after or "anything"))
+    before, after = (f"`{_quoted(t)}`" for t in (before or "anything", after or "anything"))
     such = f", such as `{_quoted(problem.example)}`" if problem.example else ""
     match problem.family:
         case "required" if problem.certain:

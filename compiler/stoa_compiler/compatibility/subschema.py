@@ -253,12 +253,18 @@ class _Comparison:
             lost = [v for v in shape.values if not wide.takes(v)]
             if not lost:
                 return []
-            at = next((k for k in ("enum", "const", "type") if k in value), None)
-            family: Family = "type" if at == "type" else "enum"
+            at = next((k for k in ("enum", "const", "type", "anyOf", "oneOf", "not") if k in value), "")
+            family: Family = _OF_VALUES.get(at, "enum")
             narrow = ", ".join(map(said, lost[:8])) + (f" and {len(lost) - 8} more" if len(lost) > 8 else "")
-            wider = self._kinds_of(wide) if at == "type" else said(value[at]) if at else "a schema that refuses it"
-            found = self._problem(family, shape, wide, (at,) if at else (), narrow, wider)
-            return [replace(found, example=said(lost[0]))]
+            wider = "a schema that refuses it"
+            if at == "type":
+                wider = self._kinds_of(wide)
+            elif at in ("enum", "const"):
+                wider = said(value[at])
+            elif at in ("anyOf", "oneOf"):
+                wider = f"none of {len(value[at])} arms"
+            found = self._problem(family, shape, wide, (at,) if at else (), narrow, wider, certain=True)
+            return [replace(found, certain=True, example=said(lost[0]))]
         self.depth += 1
         if self.depth > MAX_DEPTH * 2:
             raise Spent
@@ -688,7 +694,7 @@ class _Comparison:
         value, problems = wide.value, []
         for index, name in enumerate(value.get("required", ())):
             if name not in shape.required:
-                found = self._problem("required", shape, wide, (), f"without `{name}`", f"with `{name}`", name=name)
+                found = self._problem("required", shape, wide, (), f"without {name}", f"with {name}", name=name)
                 problems.append(replace(found, wide_at=(*wide.pointer, "required", index)))
         least = max(shape.highest("minProperties"), len(shape.required))
         if value.get("minProperties", 0) > least:
@@ -713,8 +719,8 @@ class _Comparison:
                     shape,
                     wide,
                     ("dependentRequired", name),
-                    f"`{name}` without `{lacking[0]}`",
-                    f"`{name}` only with `{lacking[0]}`",
+                    f"{name} without {lacking[0]}",
+                    f"{name} only with {lacking[0]}",
                     name=name,
                 )
                 problems.append(found)
@@ -732,15 +738,16 @@ class _Comparison:
         problems = []
         if bad:
             found = self._problem(
-                "names", shape, wide, ("propertyNames",), f"`{bad[0]}`", f"names of {said(rule.value)}", name=bad[0]
+                "names", shape, wide, ("propertyNames",), f"{bad[0]}", f"names of {said(rule.value)}", name=bad[0]
             )
             problems.append(found)
         if shape.patterns or not self.expansion.empty(shape.rest()):
             mine = [n.below("propertyNames") for n, _ in shape.said("propertyNames")]
             text = wide.root.made({"type": "string"}, rule.pointer)
-            if self.tried(lambda: self.check(term_of([*mine, text]), rule)):
+            inner = self.tried(lambda: self.check(term_of([*mine, text]), rule))
+            if inner:
                 narrow = f"names of {said(mine[0].value)}" if mine else "any name"
-                certain = not shape.patterns and not mine
+                certain = not shape.patterns and any(p.certain for p in inner)
                 problems.append(
                     self._problem(
                         "names",
@@ -776,8 +783,8 @@ class _Comparison:
                         shape,
                         wide,
                         (),
-                        f"`{name}`",
-                        f"no `{name}`",
+                        f"{name}",
+                        f"no {name}",
                         name=name,
                         certain=known or not shape.nots,
                     )
@@ -791,7 +798,7 @@ class _Comparison:
                         shape,
                         wide,
                         (),
-                        f"anything as `{name}`",
+                        f"anything as {name}",
                         self._words_of(part),
                         name=name,
                         certain=False,
@@ -867,6 +874,8 @@ def _digits(number: Fraction) -> str:
     return str(number.numerator) if number.denominator == 1 else said(float(number))
 
 
+_OF_VALUES: Mapping[str, Family] = {"type": "type", "anyOf": "union", "oneOf": "union", "not": "excluded"}
+"""What it is about that listed values are refused, by the keyword that does."""
 _NUMERIC_FORMATS: Mapping[str, frozenset[str]] = {
     "int8": frozenset({"int16", "int32", "int64", "double", "float"}),
     "int16": frozenset({"int32", "int64", "double", "float"}),
