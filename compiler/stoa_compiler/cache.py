@@ -12,7 +12,8 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ class Cache:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
             with open(descriptor, "rb") as stream:  # noqa: PTH123
                 status = os.fstat(descriptor)
-                if not _ours(status) or not stat.S_ISREG(status.st_mode):
+                if not self._trusts(status) or not stat.S_ISREG(status.st_mode):
                     return None
                 content = stream.read()
             os.utime(path)  # It was used: others are removed before it.
@@ -74,11 +75,23 @@ class Cache:
             return None
         return payload
 
-    def put(self, key: str, *payload: bytes, making_room: bool = True) -> None:
-        """Keeps the entry, the parts of its content in a row, in one step, and makes room for it.
+    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Those of the entries that are there."""
+        found = ((key, self.get(key)) for key in keys)
+        return {key: content for key, content in found if content is not None}
 
-        Who keeps many entries asks for room once, in the end.
-        """
+    def put_many(self, entries: Mapping[str, bytes]) -> None:
+        """Keeps the entries, each in one step. Room is made when the next single one is kept."""
+        for key, content in entries.items():
+            self._put(key, content)
+
+    def put(self, key: str, *payload: bytes) -> None:
+        """Keeps the entry, the parts of its content in a row, in one step, and makes room for it."""
+        self._put(key, *payload)
+        with suppress(OSError):
+            self._make_room()
+
+    def _put(self, key: str, *payload: bytes) -> None:
         if sum(map(len, payload)) > self.limit // 4:
             return
         staging = f"{self.folder}/.{os.getpid()}-{time.monotonic_ns()}.new"
@@ -88,15 +101,16 @@ class Cache:
                 stream.write(_MAGIC + _seal(key, *payload))
                 stream.writelines(payload)
             os.replace(staging, self._path(key))  # noqa: PTH105
-            if making_room:
-                self.make_room()
         except OSError:
             Path(staging).unlink(missing_ok=True)
+
+    def _trusts(self, status: os.stat_result) -> bool:
+        return _ours(status)
 
     def _path(self, key: str) -> str:
         return f"{self.folder}/{hashlib.sha256(key.encode()).hexdigest()}"
 
-    def make_room(self) -> None:
+    def _make_room(self) -> None:
         """Removes what was not used for longest, until the rest fits; and what killed runs left."""
         found = []
         now = time.time()

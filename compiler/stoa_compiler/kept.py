@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,8 @@ class Run:
     @property
     def tenants(self) -> "Tenants":
         """What is kept of single tenants, whatever the command."""
-        return Tenants(self.cache, f"{self.compiler} {shown_root(self.source)}", self.before)
+        scope = f"{self.compiler} {shown_root(self.source)}"
+        return Tenants(self.cache, scope, partial(self.before.digests_of_all, self.cache))
 
     def recall(self, forms: Sequence[str]) -> Kept | None:
         """What such a run gave before; None where that, or one of the `forms`, is not known.
@@ -135,29 +137,29 @@ class Tenants:
     cache: Cache
     scope: str
     """What else it depends on."""
-    before: Snapshot
+    digests: Callable[[], Mapping[str, str]]
+    """Gives the digest of each file of the source, by path."""
 
-    def known(self, environments: Sequence[str] | None) -> "dict[str, list[bytes]]":
+    def known(self, environments: Sequence[str] | None) -> dict[str, list[bytes]]:
         """By tenant, what was kept of it: of the environments named, or of all where it is None."""
         by_tenant: dict[str, dict[str, str]] = {}
-        for path, digest in self.before.digests_of_all(self.cache).items():
+        for path, digest in self.digests().items():
             tenant, slash, _ = path.partition("/")
             by_tenant.setdefault(tenant if slash else "", {})[path] = digest
         platform = by_tenant.pop("", {})
-        found = {}
-        for tenant, digests in by_tenant.items():
-            key = self._key(tenant, {**platform, **digests})
-            first = self.cache.get(key)
-            if first is None:
-                continue
-            listed, _, judged = first.partition(b"\n")
-            declared = orjson.loads(listed)
-            wanted = declared if environments is None else [e for e in environments if e in declared]
-            rest = [self.cache.get(f"{environment} {key}") for environment in wanted]
-            sent = [judged, *(r for r in rest if r is not None)]
-            if len(sent) == 1 + len(wanted):
-                found[tenant] = sent
-        return found
+        keys = {tenant: self._key(tenant, {**platform, **digests}) for tenant, digests in by_tenant.items()}
+        judged = self.cache.get_many(list(keys.values()))
+        wanted: dict[str, list[str]] = {}
+        for key, content in judged.items():
+            declared = orjson.loads(content[: content.index(b"\n")])
+            names = declared if environments is None else [e for e in environments if e in declared]
+            wanted[key] = [f"{name} {key}" for name in names]
+        rendered = self.cache.get_many([r for keys_of_one in wanted.values() for r in keys_of_one])
+        return {
+            tenant: [judged[key].partition(b"\n")[2], *(rendered[r] for r in wanted[key])]
+            for tenant, key in keys.items()
+            if key in wanted and all(r in rendered for r in wanted[key])
+        }
 
     def keep(self, share: "Share", source: Source) -> None:
         """Keeps what can be known again of the share's tenants."""
@@ -172,12 +174,14 @@ class Tenants:
             digests = by_tenant.get(tenant) if slash else platform
             if digests is not None:  # Else its tenant has mistakes, or was known.
                 digests[file.path] = hashlib.sha256(file.content).hexdigest()
-        declared = list(share.graph.platform.spec.environments)
+        declared = orjson.dumps(list(share.graph.platform.spec.environments))
+        entries = {}
         for one in share.by_tenant():
             key = self._key(one.name, {**platform, **by_tenant[one.name]})
             for environment, made in one.rendered.items():
-                self.cache.put(f"{environment} {key}", send((environment, made)), making_room=False)
-            self.cache.put(key, orjson.dumps(declared) + b"\n" + send(one.judged), making_room=False)
+                entries[f"{environment} {key}"] = send((environment, made))
+            entries[key] = declared + b"\n" + send(one.judged)
+        self.cache.put_many(entries)
 
     def _key(self, tenant: str, digests: Mapping[str, str]) -> str:
         return f"tenant {tenant} {self.scope} {digest_of(digests)}"

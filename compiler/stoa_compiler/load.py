@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from stoa_compiler.diagnostics import Report, Rule, lookalikes, nearest
@@ -104,6 +105,11 @@ class Source:
     """Every file by its shown path, for diagnostics."""
     elsewhere: tuple[tuple[str, str, str], ...] = ()
     """Tenant, kind and name of the documents of tenants that are left out here."""
+
+    @cached_property
+    def at(self) -> Mapping[str, SourceFile]:
+        """Every file by its path."""
+        return {file.path: file for file in self.files.values()}
 
     @property
     def count(self) -> int:

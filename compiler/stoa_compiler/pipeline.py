@@ -17,7 +17,7 @@ from stoa_compiler.graph import Graph
 from stoa_compiler.link import link
 from stoa_compiler.load import Source, load
 from stoa_compiler.parse import parse
-from stoa_compiler.shares import Forgetful, Memory, Parts, Share
+from stoa_compiler.shares import Engine, Forgetful, Making, Memory, Parts, Share
 from stoa_compiler.target import Artifact, Target
 from stoa_compiler.targets import JUDGING, MODULES, target_named
 from stoa_compiler.validate import validate
@@ -119,13 +119,14 @@ def compiled(
     jobs: int = 1,
     watch: Watch = UNWATCHED,
     memory: Memory = FORGETFUL,
+    engine: Engine | None = None,
 ) -> Compiled:
     """The source and its bundles: of all environments that it declares, or of those named that it declares.
 
-    With several `jobs`, the tenants of a large source are shared among processes. Tenants that `memory` knows are not
-    read again.
+    With several `jobs`, the tenants of a large source are shared among processes; an `engine` shares any source
+    among others. Tenants that `memory` knows are not read again.
     """
-    source, share, jobs = _shared(root, report, environments, jobs, watch, memory)
+    source, share, jobs = _shared(root, report, environments, jobs, watch, memory, engine)
     bundles: dict[str, Bundle] = {}
     if share.graph is not None and not report.errors:
         for environment in shares.wanted(share.graph, environments):
@@ -138,7 +139,13 @@ def compiled(
 
 
 def _shared(
-    root: Path, report: Report, environments: Sequence[str] | None, jobs: int, watch: Watch, memory: Memory
+    root: Path,
+    report: Report,
+    environments: Sequence[str] | None,
+    jobs: int,
+    watch: Watch,
+    memory: Memory,
+    engine: Engine | None = None,
 ) -> tuple[Source, Share, int]:
     """The source, what its tenants came to, and how many processes its size deserves."""
     with watch.phase("recall"):
@@ -147,13 +154,19 @@ def _shared(
         source = load(root, report, known=known)
     if source.count < MANY_DOCUMENTS:
         jobs = 1
+    if engine is None:
+        engine = partial(shares.beside_here, jobs if len(source.placed) >= MANY_DOCUMENTS else 1)
     seen = watch if jobs == 1 else UNWATCHED
-    making = shares.Making(partial(_judged, watch=seen), targets_of, environments, memory, seen)
     with watch.phase("shares") if jobs > 1 else nullcontext():
-        made = making.shares(source, jobs if len(source.placed) >= MANY_DOCUMENTS else 1)
+        made = engine(making(environments, memory, seen), source)
     share = shares.whole(made, known, source, report)
     _check_together(share.graph, report, watch)
     return source, share, jobs
+
+
+def making(environments: Sequence[str] | None, memory: Memory = FORGETFUL, watch: Watch = UNWATCHED) -> Making:
+    """How shares are made, of the environments to render."""
+    return Making(partial(_judged, watch=watch), targets_of, environments, memory, watch)
 
 
 def render(

@@ -15,7 +15,6 @@ from stoa_compiler.diagnostics import Diagnostic, Report
 from stoa_compiler.graph import ContractNode, Graph, TenantNode
 from stoa_compiler.load import Source
 from stoa_compiler.sending import receive, send
-from stoa_compiler.source import SourceFile
 from stoa_compiler.target import Artifact, Target
 from stoa_compiler.watch import Watch
 
@@ -142,13 +141,17 @@ class Making:
             return share
         return replace(share, graph=replace(share.graph, tenants=tuple(map(light, share.graph.tenants))))
 
-    def shares(self, source: Source, count: int) -> list[Share]:
-        """The source's shares, `count` of them; children make all but the first."""
-        files = {file.path: file for file in source.files.values()}
-        parts = divided(source, count)
-        load = partial(_received, files=files)
-        others = [beside(partial(self.light, part), send, load) for part in parts[1:]]
-        return [self.share(parts[0]), *(other() for other in others)]
+
+Engine = Callable[[Making, Source], list[Share]]
+"""Makes a source's shares somewhere."""
+
+
+def beside_here(count: int, making: Making, source: Source) -> list[Share]:
+    """`count` shares, made on this machine: children make all but the first."""
+    parts = divided(source, count)
+    load = partial(received, source=source)
+    others = [beside(partial(making.light, part), send, load) for part in parts[1:]]
+    return [making.share(parts[0]), *(other() for other in others)]
 
 
 def wanted(graph: Graph, environments: Collection[str] | None) -> list[str]:
@@ -169,9 +172,8 @@ def whole(shares: Sequence[Share], known: Mapping[str, Sequence[bytes]], source:
         for environment, made in share.parts.items():
             for target, of_tenants in made.items():
                 parts.setdefault(environment, {}).setdefault(target, {}).update(of_tenants)
-    files = {file.path: file for file in source.files.values()} if known else {}
     for name, sent in known.items():
-        (tenant, found, count), *rendered = [receive(s, files.__getitem__) for s in sent]
+        (tenant, found, count), *rendered = [receive(s, source.at.__getitem__) for s in sent]
         tenants.append(tenant)
         tools[name] = count
         report.found.extend(found)
@@ -199,8 +201,9 @@ def divided(source: Source, count: int) -> list[Source]:
     return [source.narrowed(group) for group in groups if group] or [source]
 
 
-def _received(sent: bytes, files: Mapping[str, SourceFile]) -> Share:
-    share = receive(sent, files.__getitem__)
+def received(sent: bytes, source: Source) -> Share:
+    """The share of the source's tenants that was sent."""
+    share = receive(sent, source.at.__getitem__)
     assert isinstance(share, Share)
     return share
 

@@ -32,9 +32,9 @@ class CountedCache(Cache):
             self.found += 1
         return content
 
-    def put(self, key: str, *payload: bytes, making_room: bool = True) -> None:
+    def put(self, key: str, *payload: bytes) -> None:
         """Keeps the entry, and counts it."""
-        super().put(key, *payload, making_room=making_room)
+        super().put(key, *payload)
         self.kept += 1
 
 
