@@ -108,8 +108,29 @@ def source_commit(folder: Path, revision: str) -> SourceCommit:
     return SourceCommit(str(sha), author, email, date, folder)
 
 
-def publish(folder: Path, place: Place, source: SourceCommit | None = None, older: bool = False) -> Published:
-    """Puts the bundle in `folder` on the branch: one commit, or none where the branch has it already."""
+def holds(source: SourceCommit, commit: str) -> bool:
+    """Whether `commit` is the source's, or comes before it in what this clone has."""
+    if not re.fullmatch(r"[0-9a-f]{40,64}", commit):
+        return False
+    home = git.Repo(source.folder, search_parent_directories=True)
+    try:
+        home.git.merge_base("--is-ancestor", commit, source.sha)
+    except git.GitCommandError:
+        return False
+    return True
+
+
+def publish(
+    folder: Path,
+    place: Place,
+    source: SourceCommit | None = None,
+    older: bool = False,
+    reviewed: bool = False,
+) -> Published:
+    """Puts the bundle in `folder` on the branch: one commit, or none where the branch has it already.
+
+    What was `reviewed` must come after what the branch has: else it would undo what nobody looked at.
+    """
     files, listing = _content(folder)
     with tempfile.TemporaryDirectory(prefix="stoa-publish-") as scratch:
         _forget_surroundings()
@@ -119,6 +140,8 @@ def publish(folder: Path, place: Place, source: SourceCommit | None = None, olde
             tip = repository.fetch(place)
             if source is not None and tip is not None and not older:
                 _refuse_older(repository, tip, source)
+                if reviewed:
+                    _refuse_beside(repository, tip, source)
             tree, changes = repository.tree_with(tip, place.path, kept)
             summary = _summary(changes)
             if tip is not None and not changes:
@@ -159,6 +182,17 @@ def _refuse_older(repository: "_Repository", tip: str, source: SourceCommit) -> 
     except git.GitCommandError:
         return  # Not an ancestor, or a commit that this clone does not have.
     raise Unsound(f"the branch already has a bundle of {there[:12]}, which comes after {source.sha[:12]}")
+
+
+def _refuse_beside(repository: "_Repository", tip: str, source: SourceCommit) -> None:
+    """Raises where the branch has a bundle of a commit that this source does not hold."""
+    there = repository.trailer(tip, _SOURCE)
+    if there is not None and not holds(source, there):
+        raise Unsound(
+            f"the branch has a bundle of {there[:12]}, which {source.sha[:12]} does not hold, so its changes would be "
+            "undone and nobody reviewed that. Bring the merge request up to date and plan again; "
+            "in a shallow clone, fetch the whole history first"
+        )
 
 
 Change = tuple[str, str]
