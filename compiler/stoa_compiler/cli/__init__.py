@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reconcile": ("stoa_compiler.cli.reconcile:command", "A live system brought in line with a bundle."),
     "replay": ("stoa_compiler.cli.replay:command", "What recorded calls would come to by another bundle."),
     "publish": ("stoa_compiler.cli.publish:command", "A bundle committed to a branch that Argo CD reads."),
+    "review": ("stoa_compiler.cli.review:command", "The approvals that a merge request needs, and code owners."),
     "schemas": ("stoa_compiler.cli.schemas:command", "The JSON Schemas of documents, for editors."),
     "serve": ("stoa_compiler.cli.serve:command", "The runtime."),
     "sign": ("stoa_compiler.cli.sign:command", "A bundle signed by a key."),
