@@ -24,6 +24,7 @@ _PHASES = {
     "STOA4": "Meaning",
     "STOA5": "Tools",
     "STOA6": "Rendered bundles",
+    "STOA7": "Changes of contracts",
     "STOA8": "Files of STOA v2",
 }
 _REMARK = re.compile(r" *= (help|note): ")
@@ -96,8 +97,8 @@ def index() -> str:
     """The list of all rules, by what is looked at."""
     parts = [
         "# Rules",
-        "Everything that `stoa check`, `stoa compile` and `stoa import stoa-v2` can find. `stoa explain CODE` shows\n"
-        "the same pages on a terminal; `python -m stoa_compiler.explain docs/rules` writes them.",
+        "Everything that `stoa check`, `stoa compile`, `stoa plan` and `stoa import stoa-v2` can find. `stoa explain\n"
+        "CODE` shows the same pages on a terminal; `python -m stoa_compiler.explain docs/rules` writes them.",
     ]
     for prefix, title in _PHASES.items():
         rules = [r for c, r in sorted(RULES.items()) if c.startswith(prefix)]

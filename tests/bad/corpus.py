@@ -8,12 +8,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir
 from dataclasses import dataclass
+from datetime import date
 from difflib import SequenceMatcher
 from pathlib import Path
 from unittest import mock
 
 import yaml
 
+from stoa_compiler.compatibility import judge
 from stoa_compiler.diagnostics import Diagnostic, Report, Stop
 from stoa_compiler.examples import Example, Excerpt
 from stoa_compiler.load import MAX_DOCUMENT_BYTES, Source
@@ -30,6 +32,10 @@ from stoa_compiler.targets.keycloak.verify import MANY_REALMS
 HERE = Path(__file__).parent
 BASE = HERE / "base"
 CASES = sorted(p.parent for p in HERE.glob("STOA*/in"))
+CHANGES = sorted(p.parent for p in HERE.glob("STOA*/change"))
+"""What only the step from `base` to another source can show."""
+TODAY = date(2027, 1, 15)
+"""The day of these steps."""
 DAMAGES = sorted(p.parent for p in HERE.glob("STOA*/damage.yaml"))
 BASE_V2 = HERE / "base-v2"
 IMPORTS = sorted(p.parent for p in HERE.glob("STOA*/v2"))
@@ -41,7 +47,7 @@ def source_of(case: Path, folder: Path) -> Path:
     """The case's source: `base` with the case's files laid over it, as `folder/tenants`."""
     source = folder / "tenants"
     shutil.copytree(BASE, source)
-    shutil.copytree(case / "in", source, dirs_exist_ok=True)
+    shutil.copytree(case / ("change" if case in CHANGES else "in"), source, dirs_exist_ok=True)
     for mark in sorted(source.rglob("*.REMOVE")):
         gone = mark.with_name(mark.name.removesuffix(".REMOVE"))
         mark.unlink()
@@ -62,6 +68,16 @@ def found_in(source: Path) -> Found:
                 render_bundle(checked.graph, environment, report)
             except Stop:
                 continue
+    return report.sorted(), checked
+
+
+def found_by_change(source: Path) -> Found:
+    """What the plan from `base` to `source` finds of contracts and their versions."""
+    before, report = read(BASE, Report()), Report()
+    checked = read(source, report)
+    assert before.graph is not None
+    assert checked.graph is not None
+    report.found.extend(judge(before.graph, checked.graph, TODAY).findings)
     return report.sorted(), checked
 
 
@@ -242,14 +258,14 @@ def examples() -> dict[str, Example]:
 
 def best_case(code: str) -> Path | None:
     """The preferred case of a rule, else the one that takes fewest words: fewest findings, then the least change."""
-    cases = [c for c in (*CASES, *DAMAGES, *IMPORTS) if c.name.split("-")[0] == code]
+    cases = [c for c in (*CASES, *CHANGES, *DAMAGES, *IMPORTS) if c.name.split("-")[0] == code]
     return min(cases, key=_wordiness, default=None)
 
 
 def _wordiness(case: Path) -> tuple[bool, int, int, int, str]:
     preferred = case.name.partition("-")[2] != PREFERRED.get(case.name.split("-")[0])
     report = (case / "report.txt").read_text(encoding="utf-8")
-    own, base = (case / "v2", BASE_V2) if case in IMPORTS else (case / "in", BASE)
+    own, base = (case / "v2", BASE_V2) if case in IMPORTS else (case / ("change" if case in CHANGES else "in"), BASE)
     changed = [p for p in own.rglob("*") if p.is_file()]
     change = sum(_distance(p, base / p.relative_to(own)) for p in changed)
     return preferred, report.count("[STOA"), len(changed), change, case.name
@@ -305,12 +321,14 @@ def _example_of(case: Path, work: Path, good: dict[str, str]) -> Example:
         bad_excerpt, good_excerpt = excerpts(shown, _text(files / path), _text(BASE_V2 / path), lines)
         return Example((bad_excerpt,), (good_excerpt,), _report(code, found))
     source = source_of(case, work)
-    found = found_in(source)
+    found = found_by_change(source) if case in CHANGES else found_in(source)
     first = next(d for d in found[0] if d.rule.code == code)
-    changed = {p.relative_to(case / "in").as_posix() for p in (case / "in").rglob("*") if p.is_file()}
+    own = case / ("change" if case in CHANGES else "in")
+    changed = {p.relative_to(own).as_posix() for p in own.rglob("*") if p.is_file()}
     place = Path(first.span.file).relative_to(source).as_posix() if first.span.file != "tenants" else ""
     at_the_file = (first.span.line, first.span.column) == (first.span.end_line, first.span.end_column)
-    if at_the_file and not any((BASE / c).is_file() for c in changed):
+    only_removed = case in CHANGES and all(c.endswith(".REMOVE") for c in changed)
+    if only_removed or (at_the_file and not any((BASE / c).is_file() for c in changed)):
         folders = {c.removesuffix(".REMOVE").rpartition("/")[0].split("/")[0] for c in changed}
         bad_listing, good_listing = ("".join(listing(s, folders)) for s in (source, BASE))
         return Example((Excerpt(None, bad_listing),), (Excerpt(None, good_listing),), _report(code, found))

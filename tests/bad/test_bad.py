@@ -12,6 +12,7 @@ from tests.bad.corpus import (
     BASE,
     BASE_V2,
     CASES,
+    CHANGES,
     DAMAGES,
     IMPORTS,
     MADE,
@@ -20,6 +21,7 @@ from tests.bad.corpus import (
     damaged_source,
     files_of,
     found_after,
+    found_by_change,
     found_by_import,
     found_in,
     source_of,
@@ -27,11 +29,13 @@ from tests.bad.corpus import (
 )
 
 
-@pytest.mark.parametrize("case", [*CASES, *DAMAGES, *IMPORTS], ids=lambda c: c.name)
+@pytest.mark.parametrize("case", [*CASES, *CHANGES, *DAMAGES, *IMPORTS], ids=lambda c: c.name)
 def test_report(case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update_golden: bool) -> None:
     monkeypatch.chdir(tmp_path)
     if case in DAMAGES:
         found = found_after(damage_of(case), damaged_source(case, Path()))
+    elif case in CHANGES:
+        found = found_by_change(source_of(case, Path()))
     elif case in IMPORTS:
         found = found_by_import(files_of(case, Path()), Path(shutil.copytree(BASE, "tenants")))
     else:
@@ -57,7 +61,7 @@ def test_base_of_the_earlier_form_is_good(tmp_path: Path) -> None:
 
 def test_every_rule_has_a_case() -> None:
     """A link, a file without end and one that nobody may read are no files to commit: they are made."""
-    with_case = {c.name.split("-")[0] for c in (*CASES, *DAMAGES, *IMPORTS)}
+    with_case = {c.name.split("-")[0] for c in (*CASES, *CHANGES, *DAMAGES, *IMPORTS)}
     assert sorted(RULES.keys() - with_case - MADE.keys() - MADE_V2.keys()) == []
 
 
