@@ -122,6 +122,13 @@ _TABLE = (
         "The rendered values, then those that are named.",
         _values,
     ),
+    fixed("/*/spec/sources/*/helm/fileParameters/*/name", "argocd.signature", "The chart's value that is the signature."),
+    made(
+        "/*/spec/sources/*/helm/fileParameters/*/path",
+        "argocd.signature",
+        "The bundle's signature, beside its manifest.",
+        lambda s: [s.places.env("argocd", "runtime", "signed"), s.places.env("argocd", "path")],
+    ),
     fixed("/*/spec/sources/*/helm/releaseName", "argocd.release", "The release is called the same everywhere."),
     fixed("/*/spec/sources/*/ref", "argocd.reference", "How the chart's source names the bundle's."),
     fixed("/*/spec/source/directory/*", "argocd.directory", "The folder is taken for nothing else."),

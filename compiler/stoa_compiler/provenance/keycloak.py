@@ -178,7 +178,95 @@ def _mapped_role(seen: Seen) -> Origins:
     return [key]
 
 
+def _is_resource(seen: Seen) -> bool:
+    """The client that stands for the MCP endpoint's address."""
+    return seen.at(*seen.pointer[:2], "attributes", "resource_url") is not None
+
+
+def _feature(name: str) -> Any:
+    """The feature in the list that switches something on, or the list."""
+
+    def found(seen: Seen) -> Origins:
+        return seen.places.items(seen.places.platform("identity", "features"), name)
+
+    return found
+
+
+def _hosts(seen: Seen) -> Origins:
+    return seen.places.items(seen.places.platform("identity", "metadataHosts"), seen.value)
+
+
+def _organization(seen: Seen) -> str:
+    return str(seen.at(*seen.pointer[:2], "name"))
+
+
+def _of_scope(seen: Seen) -> bool:
+    return seen.at("scopeMappings", seen.pointer[1], "clientScope") == "offline_access"
+
+
+_DEVELOPMENT = "/clientPolicies/policies/*/conditions/*/configuration/client-id-uri-scheme/*"
+
 _TABLE = (
+    made(
+        "/clientProfiles/profiles/*/executors/*/configuration/cimd-allow-http-scheme",
+        "keycloak.metadata.scheme",
+        "Only a development environment takes documents over plain HTTP.",
+        lambda s: [s.places.env("development")],
+    ),
+    made(
+        "/clientProfiles/profiles/*/executors/*/configuration/cimd-allow-permitted-domains/*",
+        "keycloak.metadata.hosts",
+        "Hosts whose applications register themselves, sorted.",
+        _hosts,
+    ),
+    made(
+        _DEVELOPMENT,
+        "keycloak.metadata.scheme",
+        "Only a development environment takes documents over plain HTTP.",
+        lambda s: [s.places.env("development")],
+    ),
+    made(
+        "/clientPolicies/policies/*/conditions/*/configuration/client-id-uri-allow-permitted-domains/*",
+        "keycloak.metadata.hosts",
+        "Hosts whose applications register themselves, sorted.",
+        _hosts,
+    ),
+    made(
+        "/organizationsEnabled",
+        "keycloak.organizations",
+        "Each tenant is an Organization besides.",
+        lambda s: [s.places.platform("identity", "tenants")],
+    ),
+    made(
+        "/organizations/*/description",
+        "keycloak.organizations",
+        "As people see the tenant.",
+        lambda s: [s.places.display_name(_organization(s))],
+    ),
+    fixed("/organizations/*/enabled", "keycloak.enabled", "Organizations are enabled."),
+    made(
+        "/organizations/*/members",
+        "keycloak.organizations.members",
+        "The tenant has no people.",
+        lambda s: [s.places.tenant(_organization(s), "people")],
+    ),
+    made(
+        "/organizations/*/members/*/username",
+        "keycloak.organizations.members",
+        "The tenant's people.",
+        lambda s: [s.places.person(str(s.value))],
+    ),
+    fixed(
+        "/organizations/*/members/*/membershipType",
+        "keycloak.organizations.membership",
+        "Nobody's account goes with the Organization.",
+    ),
+    made(
+        "/organizations/**",
+        "keycloak.organizations",
+        "Called after the tenant.",
+        lambda s: s.places.tenant_name(_organization(s)),
+    ),
     made("/realm", "keycloak.realm", "The realm's name.", _realm),
     made(
         "/displayName",
@@ -301,6 +389,20 @@ _TABLE = (
         "/users/*/groups/*", "keycloak.memberships", "The tenant's group, and those that name the person.", _user_group
     ),
     # Clients.
+    made(
+        "/clients/*/clientId",
+        "keycloak.resource",
+        "The MCP endpoint's address: a token is for the client that has the address asked for.",
+        lambda s: [s.places.env("gateway"), *_feature("resource-indicators")(s)],
+        when=_is_resource,
+    ),
+    made(
+        "/clients/*/attributes/resource_url",
+        "keycloak.resource",
+        "The MCP endpoint's address: a token is for the client that has the address asked for.",
+        lambda s: [s.places.env("gateway"), *_feature("resource-indicators")(s)],
+    ),
+    fixed("/clients/*/**", "keycloak.resource.client", "Nobody signs in to it.", when=_is_resource),
     fixed("/clients/*/clientId", "keycloak.built-in", "Keycloak's own client, or the gate's.", when=_is_built_in),
     made("/clients/*/baseUrl", "keycloak.built-in.paths", "Below the realm.", _realm, when=_is_built_in),
     made("/clients/*/redirectUris/*", "keycloak.built-in.paths", "Below the realm.", _realm, when=_is_built_in),
@@ -412,22 +514,34 @@ _TABLE = (
         lambda s: s.places.tenant_name(s.value),
     ),
     fixed("/clientScopes/*/**", "keycloak.scopes", "Which claims tokens carry is the platform's to say."),
+    made(
+        "/defaultDefaultClientScopes/*",
+        "keycloak.metadata.scopes",
+        "Whoever registers by a document has the tenant and the roles.",
+        _feature("cimd"),
+        when=lambda s: str(s.value).startswith("stoa-"),
+    ),
     fixed("/defaultDefaultClientScopes/**", "keycloak.scopes", "Which claims tokens carry is the platform's to say."),
-    fixed("/defaultOptionalClientScopes", "hardening.scopes", "No client can ask for more."),
+    made(
+        "/defaultOptionalClientScopes/**",
+        "keycloak.metadata.scopes",
+        "Whoever registers by a document may ask for the gateway's tokens; nobody else may ask for more.",
+        _feature("cimd"),
+    ),
     made(
         "/scopeMappings/*/client",
         "keycloak.scope-mappings",
         "The client's id.",
         lambda s: s.places.client_id(s.value),
     ),
+    fixed("/scopeMappings/**", "keycloak.offline", "`offline_access` is nobody's.", when=_of_scope),
     made(
         "/scopeMappings/*/roles/**",
         "keycloak.scope-mappings",
         "Roles that the client's tokens may carry.",
         _mapped_role,
-        when=lambda s: s.near(2, "client") is not None or s.near(1, "client") is not None,
     ),
-    fixed("/scopeMappings/**", "keycloak.offline", "`offline_access` is nobody's."),
+    fixed("/scopeMappings/*/clientScope", "keycloak.scopes", "Which claims tokens carry is the platform's to say."),
     made(
         "/clientScopeMappings/stoa.gateway/*/clientScope",
         "keycloak.gate.scope",
