@@ -48,6 +48,12 @@ class FormAndFile(click.ParamType[tuple[str, Path]]):
     type=click.Path(dir_okay=False, path_type=Path),
     help="File for the plan as JSON, bound to head's bundles by their digests; `stoa publish --plan` reads it.",
 )
+@click.option(
+    "--post",
+    is_flag=True,
+    help="Write the plan into the one note of the merge request whose GitLab pipeline this is. Needs a token with the "
+    "scope `api` in STOA_GITLAB_TOKEN; without one, says so and goes on.",
+)
 @click.option("--exit-code", is_flag=True, help="Exit with 1 where there are changes or something was not compared.")
 def command(
     source: Path,
@@ -60,6 +66,7 @@ def command(
     form: str,
     report: tuple[tuple[str, Path], ...],
     out: Path | None,
+    post: bool,
     exit_code: bool,
 ) -> None:
     """What a change of SOURCE does: who may call what that they could not, what is weakened, who breaks.
@@ -103,6 +110,10 @@ def command(
             path.write_bytes(forms[name](made.plan))
         except OSError as error:
             fail(f"`{path}` cannot be written: {error.strerror}", OUTSIDE)
+    if post:
+        from stoa_compiler.cli import posting
+
+        posting.post(made.plan)
     if made.broken or made.errors or (exit_code and (made.plan.changes or not made.plan.complete)):
         raise SystemExit(FINDINGS)
 

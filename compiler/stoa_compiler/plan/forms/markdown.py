@@ -87,11 +87,15 @@ def _side(name: str, commit: str) -> str:
 
 def _requirements(plan: Plan) -> Iterator[str]:
     for r in plan.requirements:
-        done = len(r.given) >= r.count
+        done = bool(r.approvers) and len(r.given) >= r.count
         given = f", given by {', '.join(code(visible(g)[:80]) for g in r.given)}" if r.given else ""
-        whom = ", ".join(code(visible(a)[:80]) for a in r.approvers)
+        whom = ", ".join(code(visible(a)[:80]) for a in r.approvers) or "nobody: no merge request passes"
         reason = code(visible(r.reason)[:300])
         yield f"- [{'x' if done else ' '}] {r.count} of {whom}{given}: {reason} ({code(visible(r.policy)[:80])})"
+        causes = [c for c in plan.changes if c.id in r.changes]
+        yield from (f"  - {_inline(c.text)}" for c in causes[:PLACES])
+        if len(causes) > PLACES:
+            yield f"  - and {len(causes) - PLACES:,} more"
 
 
 def _table(plan: Plan) -> Iterator[str]:

@@ -57,10 +57,16 @@ def _lines(plan: Plan, paint: _Paint, width: int, everything: bool) -> Iterator[
         for line in wrapped(sentence, "!! ", width):
             yield paint(line, "1;31")
     for requirement in plan.requirements:
-        need = f"needs {counted(requirement.count, 'approval')} of {', '.join(requirement.approvers)}"
+        whom = ", ".join(requirement.approvers) or "nobody: no merge request passes"
+        need = f"needs {counted(requirement.count, 'approval')} of {whom}"
         given = f" (given by {', '.join(requirement.given)})" if requirement.given else ""
         yield ""
         yield from wrapped(visible(f"{need}{given}: {requirement.reason} [{requirement.policy}]"), "** ", width)
+        causes = [c for c in plan.changes if c.id in requirement.changes]
+        for cause in causes if everything else causes[:3]:
+            yield from wrapped(paint.names(cause.text), "   - ", width)
+        if len(causes) > 3 and not everything:
+            yield paint(f"   and {len(causes) - 3:,} more", "2")
     for section, found in sections(plan):
         yield ""
         tenants = f" ({by_tenant(found)})" if section is Section.DELETIONS else f" ({len(found):,})"
