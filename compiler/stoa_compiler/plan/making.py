@@ -44,8 +44,12 @@ class Made:
     """Of the change itself: it breaks what its versions promise."""
 
 
-def of(base: Tree, head: Tree, today: date, *, bind: bool = False, blame: bool = False) -> Made:
-    """What the step from `base` to `head` does. With `bind`, head's bundles are named by their digests."""
+def of(base: Tree, head: Tree, today: date, *, bind: bool = False, blame: bool = False, artifacts: bool = True) -> Made:
+    """What the step from `base` to `head` does, judged as on the day `today`, UTC.
+
+    With `bind`, head's bundles are named by their digests, which takes a whole compile; it raises `Stop` where that
+    fails. Without `artifacts`, nothing is rendered.
+    """
     changed = {p for p in {*base.objects, *head.objects} if base.objects.get(p) != head.objects.get(p)}
     tenants = _scope(base, head, changed)
     old, new = _Read.of(base, tenants), _Read.of(head, tenants)
@@ -57,7 +61,7 @@ def of(base: Tree, head: Tree, today: date, *, bind: bool = False, blame: bool =
     plan = replace(made.plan, findings=tuple(d for d in new.found if d not in old.found))
     errors: tuple[Diagnostic, ...] = ()
     if changed:
-        plan, errors = _compared(plan, old, new, changed, today, whole=tenants is None)
+        plan, errors = _compared(plan, old, new, changed, today, tenants is None, artifacts)
         known = Known.of(old.graph, new.graph)
         was, will = Rules.of("base", _platform(base)), Rules.of("head", _platform(head))
         demanded = requirements(plan.changes, was, will, known, complete=plan.complete)
@@ -145,7 +149,7 @@ def _scope(base: Tree, head: Tree, changed: set[str]) -> set[str] | None:
 
 
 def _compared(
-    plan: Plan, old: _Read, new: _Read, changed: set[str], today: date, whole: bool
+    plan: Plan, old: _Read, new: _Read, changed: set[str], today: date, whole: bool, rendered: bool
 ) -> tuple[Plan, tuple[Diagnostic, ...]]:
     """The plan with what is otherwise, and the errors of the change itself."""
     assert new.graph is not None
@@ -164,7 +168,7 @@ def _compared(
         judgement = judge_contracts(base, head, today)
         changes += together([*map(_break, judgement.breaks), *_versions(judgement.versions)])
         judged = judgement.findings
-    artifacts, failed = artifact_changes(base, head, whole)
+    artifacts, failed = artifact_changes(base, head, whole) if rendered else ((), ())
     plan = replace(
         plan,
         changes=tuple(sorted(changes, key=_order)),
