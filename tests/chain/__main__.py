@@ -36,11 +36,10 @@ from tests.engines.keycloak import free_port
 CLAUDE = "https://claude.ai/api/mcp/auth_callback"
 BUNDLE_KEY, ID_KEY = "dev.gostoa/bundle", "dev.gostoa/id"
 ROOT_APPLICATION = f"stoa-{ENVIRONMENT}-root"
-RUNTIME_APPLICATION = f"stoa-{ENVIRONMENT}-runtime"
 WHO_LOSES, WHAT = "aech", "ioi:billing:get_invoice"
 BEFORE = '"ioi:billing:list_invoices", "ioi:billing:get_invoice", "ioi:inventory:*"'
 AFTER = '"ioi:billing:list_invoices", "ioi:inventory:*"'
-EFFECT_LIMIT = 30.0
+EFFECT_LIMIT, SYNC_LIMIT = 30.0, 120.0
 """Seconds."""
 
 
@@ -87,6 +86,8 @@ class Chain:
     scratch: Path
     machine: Machine
     sequence: int = 0
+    revision: str = ""
+    """The commit on the branch that Argo CD reads."""
 
     @property
     def bundle(self) -> Path:
@@ -112,36 +113,44 @@ class Chain:
             origin = ("--source", self.git.source, "--source-commit", commit)
             published = _stoa("publish", self.bundle, *whereto, *origin, "--format", "json")
             note.append(f"{published['commit'][:12]}  {published['summary']}")
-        self._sync(published["commit"])
+        self.revision = published["commit"]
+        argo = self.engines.argo
+        since = time.monotonic()
+        if not argo.application(ROOT_APPLICATION):
+            self._bootstrap()
+        argo.refresh()
+        # The pipeline goes on with the identities while Argo CD is at work.
         with self.told.step("stoa reconcile keycloak") as note:
             for realm in place.reconcile(self.engines, self.bundle, self.scratch):
                 note.append(f"realm {realm['realm']}: {realm['made']} changes")
-        return str(facts["digest"])
+        argo.wait_synced(ROOT_APPLICATION, self.revision, healthy=False)
+        names = sorted(argo.applications())
+        argo.refresh(*names)
+        digest = str(facts["digest"])
+        self.machine.wait_for(digest, SYNC_LIMIT)
+        self.told.took(
+            "Argo CD", time.monotonic() - since, f"{len(names)} Applications; the Deployment names the bundle"
+        )
+        return digest
 
-    def _sync(self, revision: str) -> None:
-        """Argo CD brings `revision` into the API server."""
-        argo = self.engines.argo
-        if not argo.application(ROOT_APPLICATION):
-            with self.told.step("namespaces of the zones") as note:
-                note.append(", ".join(place.prepare(self.engines.cluster, self.bundle)))
-            with self.told.step("kubectl apply root.yaml"):
-                for one in yaml.safe_load_all((self.bundle / "argocd" / "root.yaml").read_text()):
-                    status, answer = self.engines.cluster.apply(one)
-                    if status not in (200, 201):
-                        raise Failed(f"{one['kind']} {one['metadata']['name']}: {answer}")
-        with self.told.step("Argo CD: root") as note:
-            argo.refresh(ROOT_APPLICATION)
-            argo.wait_synced(ROOT_APPLICATION, revision, healthy=False)
-            names = sorted(argo.applications())
-            note.append(f"{len(names)} Applications")
-        with self.told.step("Argo CD: all of them") as note:
-            argo.refresh(*names)
-            resources = 0
-            for name in names:
-                # The runtime gets healthy once its pod is ready, and the root with it.
-                found = argo.wait_synced(name, revision, healthy=name not in (ROOT_APPLICATION, RUNTIME_APPLICATION))
-                resources += len(found["status"].get("resources", ()))
-            note.append(f"{resources} objects in the API server as they are in Git")
+    def _bootstrap(self) -> None:
+        """What is done once, by hand."""
+        with self.told.step("namespaces of the zones") as note:
+            note.append(", ".join(place.prepare(self.engines.cluster, self.bundle)))
+        with self.told.step("kubectl apply root.yaml"):
+            for one in yaml.safe_load_all((self.bundle / "argocd" / "root.yaml").read_text()):
+                status, answer = self.engines.cluster.apply(one)
+                if status not in (200, 201):
+                    raise Failed(f"{one['kind']} {one['metadata']['name']}: {answer}")
+
+    def settle(self) -> None:
+        """Waits until Argo CD has nothing left to do: old ConfigMaps go when the new pod is ready."""
+        with self.told.step("Argo CD: nothing left") as note:
+            found = [
+                self.engines.argo.wait_synced(name, self.revision) for name in sorted(self.engines.argo.applications())
+            ]
+            resources = sum(len(one["status"].get("resources", ())) for one in found)
+            note.append(f"{resources} objects are as they are in Git, and healthy")
 
 
 def _stoa(*arguments: str | Path) -> Any:
@@ -222,11 +231,7 @@ def chain(told_: Told, scratch: Path) -> None:
             served.enter_context(place.mock_backends(one.bundle, git.backends_port))
             with told_.step("stoa serve"):
                 served.enter_context(machine.running(git.gateway_port))
-            with told_.step("Argo CD: healthy"):
-                for name in (RUNTIME_APPLICATION, ROOT_APPLICATION):
-                    engines.argo.wait(
-                        name, lambda a: a["status"].get("health", {}).get("status") == "Healthy", "healthy"
-                    )
+            one.settle()
             asyncio.run(_first(one, digest, started))
 
 
@@ -258,10 +263,11 @@ async def _first(one: Chain, digest: str, started: float) -> None:
     second = await asyncio.to_thread(one.deliver, f"Viewers of ioi no longer call {WHAT}")
     with told_.step("volumes from ConfigMaps"):
         one.machine.mount()
-        one.machine.report_ready()
     with told_.step("the running process"):
         await until_gone(mcp, tokens[WHO_LOSES], WHAT)
     told_.took("from commit to effect", time.monotonic() - started, "with the tokens that everybody had")
+    one.machine.report_ready()
+    await asyncio.to_thread(one.settle)
     after = await seen_by_all(mcp, tokens)
     _expect_one_loss(told_, before, after)
     words, _ = await called(mcp, tokens[WHO_LOSES], tool, arguments)

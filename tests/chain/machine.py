@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,25 @@ class Machine:
     deployment: str
     folder: Path
     versions: int = 0
-    mounted: dict[str, str] = field(default_factory=dict)
-    """What lies in each volume now, as one text to compare by."""
+    """How often a volume was written."""
 
     def found(self) -> Object:
         """The Deployment in the API server."""
         return self._get("apis/apps/v1", "deployments", self.deployment)
+
+    def wait_for(self, digest: str, seconds: float) -> None:
+        """Returns when the Deployment is there and names the bundle."""
+        deadline = time.monotonic() + seconds
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{self.deployment}"
+        while True:
+            status, found = self.cluster.call("GET", path)
+            if status == 200:
+                named = found["spec"]["template"]["metadata"]["annotations"]["gostoa.dev/bundle"]
+                if named == digest:
+                    return
+            if time.monotonic() > deadline:
+                raise Refused(f"the Deployment does not come to name {digest}")
+            time.sleep(0.05)
 
     def mount(self) -> list[str]:
         """Writes the pod's volumes as they are declared now; the names of ConfigMaps that they come from.
@@ -121,7 +134,7 @@ class Machine:
             killer.cancel()
             if not line.startswith("listening on "):
                 raise Refused(f"`stoa {' '.join(arguments)}` does not come up:\n{log.read_text()[-3000:]}")
-            self._report_ready()
+            self.report_ready()
             yield process
         finally:
             killer.cancel()
@@ -132,8 +145,8 @@ class Machine:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
-    def _report_ready(self) -> None:
-        """What the controller of Deployments would write once the pod is ready."""
+    def report_ready(self) -> None:
+        """What the controller of Deployments would write once the pod that it declares now is ready."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         found = self.found()
         replicas = found["spec"].get("replicas", 1)
@@ -153,10 +166,6 @@ class Machine:
         code, answer = self.cluster.call("PATCH", path, {"status": status}, "application/merge-patch+json")
         if code != 200:
             raise Refused(f"the Deployment's status is not taken: {answer}")
-
-    def report_ready(self) -> None:
-        """Says that the pod has taken what the Deployment declares now."""
-        self._report_ready()
 
     def _get(self, version: str, plural: str, name: str) -> Object:
         status, answer = self.cluster.call("GET", f"/{version}/namespaces/{self.namespace}/{plural}/{name}")

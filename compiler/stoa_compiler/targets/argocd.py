@@ -240,8 +240,8 @@ class _Objects:
                 "project": name,
                 **source,
                 "destination": {"server": server, "namespace": namespace},
-                # What failed is tried again for ever, with what the branch has by then: Argo CD would else hold on to the
-                # commit that failed, give up after five times, and never take a revocation that it missed.
+                # What failed is tried again for ever, with what the branch has by then. Argo CD would else hold on to
+                # the commit that failed, give up after five times, and never take a revocation that it missed.
                 "syncPolicy": {
                     "automated": {"prune": True, "selfHeal": True, "allowEmpty": False},
                     "retry": {"limit": -1, "refresh": True},

@@ -316,7 +316,8 @@ def _secrets(graph: Graph, tenant: TenantNode, environment: str, cluster: Cluste
         {
             "apiVersion": "external-secrets.io/v1",
             "kind": "ExternalSecret",
-            "metadata": {"name": "backends", **own, "annotations": {_WAVE: "1"}},
+            # In the wave of its store: the controller waits for that itself; Argo CD would hold up all else.
+            "metadata": {"name": "backends", **own},
             "spec": {
                 "refreshInterval": "5m0s",
                 "secretStoreRef": {"kind": "SecretStore", "name": "vault"},

@@ -244,8 +244,7 @@ def _declared(graph: Graph, environment: str) -> Iterator[tuple[Key, tuple[str, 
                 "target": {"name": "backends", "creationPolicy": "Owner", "deletionPolicy": "Retain"},
                 "data": data,
             }
-            later = {"argocd.argoproj.io/sync-wave": "1"}
-            yield of("external-secrets.io/v1", "ExternalSecret", "backends", {"spec": external}, later, path)
+            yield of("external-secrets.io/v1", "ExternalSecret", "backends", {"spec": external}, None, path)
 
 
 def _references(tenant: TenantNode, environment: str) -> Iterator[str]:
