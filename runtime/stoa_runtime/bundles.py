@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -22,6 +22,7 @@ import orjson
 from pydantic import ValidationError
 
 from stoa_runtime import requests, signatures
+from stoa_runtime.judges import Found, Judges
 from stoa_runtime.sequence import Pin, RollbackRefused
 from stoa_runtime.signatures import Verified
 from stoa_schemas import attestation, bundle, names
@@ -100,20 +101,24 @@ class Facts:
     """References to backends' credentials."""
 
 
+def _facts(tenant: Tenant) -> Facts:
+    return Facts(
+        consumers=tuple(tenant.catalog.consumers),
+        tools=frozenset(tenant.tools),
+        secrets=frozenset(c.backend.auth.secret for c in tenant.catalog.contracts if c.backend.auth is not None),
+    )
+
+
 class _Judged:
     """A catalog that passed every check: its facts, and either what was parsed or the bytes to parse it from."""
 
     __slots__ = ("_data", "_entry", "_ready", "_roles", "digest", "facts")
 
     def __init__(
-        self, entry: bundle.TenantEntry, roles: frozenset[str], data: bytes, digest: str, tenant: Tenant
+        self, entry: bundle.TenantEntry, roles: frozenset[str], data: bytes, digest: str, facts: Facts
     ) -> None:
         self.digest = digest
-        self.facts = Facts(
-            consumers=tuple(tenant.catalog.consumers),
-            tools=frozenset(tenant.tools),
-            secrets=frozenset(c.backend.auth.secret for c in tenant.catalog.contracts if c.backend.auth is not None),
-        )
+        self.facts = facts
         self._entry = entry
         self._roles = roles
         self._data = data
@@ -204,6 +209,22 @@ def load(
     Catalogs that `previous` has already judged, by their digest, are taken from there. `between` is called after
     each catalog: a thread beside a busy one may let go there.
     """
+    return begin(folder, allow_development=allow_development, keys=keys, pin=pin, previous=previous)(between)
+
+
+def begin(
+    folder: Path,
+    *,
+    allow_development: bool = False,
+    keys: Sequence[attestation.PublicKey] = (),
+    pin: Pin | None = None,
+    previous: Snapshot | None = None,
+    processes: int = 0,
+) -> Callable[[Callable[[], None] | None], Snapshot]:
+    """The first half of `load`: every digest is compared, and what gives the snapshot is returned.
+
+    So many `processes` judge the catalogs of a large bundle meanwhile, while the caller does something else.
+    """
     if not folder.is_dir():
         raise BundleError(f"{folder} is not a folder")
     data = _read(folder, bundle.RUNTIME_MANIFEST, MANIFEST_LIMIT)
@@ -226,13 +247,19 @@ def load(
             " `stoa dev`, or when development bundles are allowed explicitly"
         )
     with _uncollected():
-        snapshot = _snapshot(folder, manifest, digest, verified, previous, between)
-    if verified is not None and pin is not None:
-        try:
-            pin.admit(verified, digest)
-        except RollbackRefused as refusal:
-            raise BundleError(str(refusal)) from None
-    return snapshot
+        snapshot = _snapshot(folder, manifest, digest, verified, previous, processes)
+
+    def load_rest(between: Callable[[], None] | None) -> Snapshot:
+        with _uncollected():
+            loaded = snapshot(between)
+        if verified is not None and pin is not None:
+            try:
+                pin.admit(verified, digest)
+            except RollbackRefused as refusal:
+                raise BundleError(str(refusal)) from None
+        return loaded
+
+    return load_rest
 
 
 def _snapshot(
@@ -241,8 +268,8 @@ def _snapshot(
     digest: str,
     verified: Verified | None,
     previous: Snapshot | None,
-    between: Callable[[], None] | None,
-) -> Snapshot:
+    processes: int,
+) -> Callable[[Callable[[], None] | None], Snapshot]:
     files = _files(folder, manifest)
     digests = {artifact.path: artifact.sha256 for artifact in manifest.files}
     index = _parse(bundle.PlatformIndex, _listed(files, bundle.PLATFORM_INDEX), bundle.PLATFORM_INDEX)
@@ -251,38 +278,77 @@ def _snapshot(
     _check_token_rules(index)
     # What a catalog is judged by besides its own bytes: its entry, by which it is found, and the roles.
     known = previous.tenants if previous is not None and previous.index.roles == index.roles else None
-    judged: dict[str, _Judged] = {}
-    judge_schema = _SchemaJudge()
     roles = frozenset(index.roles)
-    ready = 0
-    for entry in index.tenants:
-        if entry.name in judged or entry.name == names.PLATFORM_TENANT:
-            raise BundleError(f"{bundle.PLATFORM_INDEX} lists a tenant twice, or one with a reserved name")
-        content = _listed(files, entry.catalog)
-        again = known.judged(entry.name, digests[entry.catalog]) if known is not None else None
-        if again is not None:
-            judged[entry.name] = again
-            continue
-        ready += len(content)
-        stays = ready <= READY_BYTES
-        tenant = _tenant(entry, roles, content, validator if stays else judge_schema)
-        now = judged[entry.name] = _Judged(entry, roles, content, digests[entry.catalog], tenant)
-        if stays:
-            now.keep(tenant)
-        if between is not None:
-            between()
+    listed = [entry.name for entry in index.tenants]
+    if len({*listed, names.PLATFORM_TENANT}) <= len(listed):
+        raise BundleError(f"{bundle.PLATFORM_INDEX} lists a tenant twice, or one with a reserved name")
+    contents = {entry.name: _listed(files, entry.catalog) for entry in index.tenants}
+    judges: Judges | None = None
+    if processes and sum(map(len, contents.values())) > READY_BYTES:
+        judges = Judges(processes, index.tenants, lambda entry: _told(entry, roles, contents[entry.name]))
     development = None
     if bundle.DEVELOPMENT in files:
         if not manifest.development:
             raise BundleError(f"{bundle.DEVELOPMENT} stands in a bundle that is not a development one")
         development = _parse(bundle.Development, files[bundle.DEVELOPMENT], bundle.DEVELOPMENT)
-    return Snapshot(
-        digest=digest,
-        index=index,
-        development=development,
-        tenants=Tenants(judged),
-        consumers=MappingProxyType(_consumers(index, judged)),
-        signature=verified,
+
+    def rest(between: Callable[[], None] | None) -> Snapshot:
+        told = judges.told() if judges is not None else {}
+        judged: dict[str, _Judged] = {}
+        judge_schema = _SchemaJudge()
+        ready = 0
+        for entry in index.tenants:
+            name, content = entry.name, contents[entry.name]
+            again = known.judged(name, digests[entry.catalog]) if known is not None else None
+            if again is not None:
+                judged[name] = again
+                continue
+            if name in told:
+                judged[name] = _Judged(entry, roles, content, digests[entry.catalog], _heard(told[name]))
+                continue
+            ready += len(content)
+            stays = ready <= READY_BYTES
+            tenant = _tenant(entry, roles, content, validator if stays else judge_schema)
+            now = judged[name] = _Judged(entry, roles, content, digests[entry.catalog], _facts(tenant))
+            if stays:
+                now.keep(tenant)
+            if between is not None:
+                between()
+        return Snapshot(
+            digest=digest,
+            index=index,
+            development=development,
+            tenants=Tenants(judged),
+            consumers=MappingProxyType(_consumers(index, judged)),
+            signature=verified,
+        )
+
+    return rest
+
+
+_judge_schema: "_SchemaJudge | None" = None
+"""That of a process that judges a part of the catalogs."""
+
+
+def _told(entry: bundle.TenantEntry, roles: frozenset[str], data: bytes) -> Found:
+    """What another process is told of a catalog that it has not judged itself."""
+    global _judge_schema
+    _judge_schema = _judge_schema or _SchemaJudge()
+    try:
+        facts = _facts(_tenant(entry, roles, data, _judge_schema))
+    except BundleError as error:
+        return str(error)
+    return [c.model_dump_json() for c in facts.consumers], sorted(facts.tools), sorted(facts.secrets)
+
+
+def _heard(found: Found) -> Facts:
+    if isinstance(found, str):
+        raise BundleError(found)
+    consumers, tools, secrets = found
+    return Facts(
+        consumers=tuple(bundle.ConsumerEntry.model_validate_json(text) for text in consumers),
+        tools=frozenset(tools),
+        secrets=frozenset(secrets),
     )
 
 
@@ -440,6 +506,8 @@ def _tenant(entry: bundle.TenantEntry, roles: frozenset[str], data: bytes, compi
     catalog = _parse(bundle.Catalog, data, path)
     if catalog.tenant != entry.name:
         raise BundleError(f"{path} is the catalog of `{catalog.tenant}`, not of `{entry.name}`")
+    if isinstance(compiled, _SchemaJudge):
+        compiled.look(catalog, data)
     contracts = {contract.name: contract for contract in catalog.contracts}
     tools: dict[str, PreparedTool] = {}
     for tool in catalog.tools:
@@ -536,8 +604,26 @@ class _SchemaJudge:
 
     def __init__(self) -> None:
         self._known: set[bytes] = set()
+        self._sound = False
+
+    def look(self, catalog: bundle.Catalog, data: bytes) -> None:
+        """Judges a catalog's schemas at once, where none refers to another place: alone each would be judged alike.
+
+        Where they are not sound together, each is judged by itself when it comes, which finds the one that is not.
+        """
+        self._sound = False
+        if b'"$' in data or b"\\u" in data:  # Also where a key is spelled by its number.
+            return
+        schemas = [tool.input_schema for tool in catalog.tools]
+        schemas += [tool.output_schema for tool in catalog.tools if tool.output_schema is not None]
+        with suppress(*_NOT_COMPILED):
+            options = jsonschema_rs.RegexOptions()
+            jsonschema_rs.Draft202012Validator({"allOf": schemas or [{}]}, offline=True, pattern_options=options)
+            self._sound = True
 
     def __call__(self, schema: Mapping[str, Any], what: str) -> jsonschema_rs.Validator:
+        if self._sound:
+            return _NOTHING
         try:
             data = orjson.dumps(schema, option=orjson.OPT_SORT_KEYS)
             digest = hashlib.sha256(data).digest()

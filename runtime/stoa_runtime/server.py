@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stoa_runtime import bundles, control
+from stoa_runtime import control
 from stoa_runtime.approvals import Approvals, ApprovalsUnavailable
 from stoa_runtime.audit import Audit, AuditUnavailable, open_audit
 from stoa_runtime.backends import Backends
@@ -31,12 +31,11 @@ from stoa_runtime.credentials import Credentials, EnvironmentCredentials, FileCr
 from stoa_runtime.gate import Gate
 from stoa_runtime.limits import StoreUnusable, WhenDown, open_store
 from stoa_runtime.metadata import WELL_KNOWN, resource_metadata
+from stoa_runtime.opening import Begun, loader
 from stoa_runtime.protocol import Protocol
 from stoa_runtime.reload import Load, changes
-from stoa_runtime.sequence import Pin
 from stoa_runtime.serving import Serving, address_rule, open_serving, permitted
 from stoa_runtime.settings import Settings
-from stoa_runtime.signatures import SignatureRefused, trusted
 from stoa_runtime.telemetry import Sockets, Telemetry, TelemetryUnusable, bound, open_telemetry
 from stoa_runtime.telemetry.watching import Endpoint
 from stoa_runtime.tokens import KeysUnavailable
@@ -46,10 +45,13 @@ from stoa_runtime.workers import Worker, WorkerRefused, Workers, WorkersFailed
 log = logging.getLogger("stoa")
 
 
-def application(settings: Settings, telemetry: Telemetry | None = None) -> "Runtime":
-    """The ASGI application of one bundle; `BundleError` where the bundle cannot be served."""
-    load = _loader(settings)
-    snapshot = load(settings.bundle)
+def application(settings: Settings, telemetry: Telemetry | None = None, begun: Begun | None = None) -> "Runtime":
+    """The ASGI application of one bundle; `BundleError` where the bundle cannot be served.
+
+    `begun` gives the bundle, where it is being read already.
+    """
+    load = loader(settings)
+    snapshot = begun() if begun is not None else load(settings.bundle)
     credentials = _credentials(settings, snapshot)
     _check(settings, snapshot)
     try:
@@ -59,16 +61,6 @@ def application(settings: Settings, telemetry: Telemetry | None = None) -> "Runt
         return Runtime(settings, snapshot, load, credentials, audit, approvals, telemetry)
     except (AuditUnavailable, ApprovalsUnavailable, StoreUnusable) as error:
         raise BundleError(str(error)) from None
-
-
-def _loader(settings: Settings) -> Load:
-    """What reads bundles as these settings want them judged."""
-    try:
-        keys = trusted(settings.keys)
-    except SignatureRefused as error:
-        raise BundleError(str(error)) from None
-    pin = Pin(settings.state_folder, settings.allow_rollback) if keys else None
-    return partial(bundles.load, allow_development=settings.allow_development, keys=keys, pin=pin)
 
 
 def _audit(settings: Settings, snapshot: Snapshot) -> Audit:
@@ -99,10 +91,12 @@ def serve(
     settings: Settings,
     started: Callable[[str], None] | None = None,
     measured: Callable[[str], None] | None = None,
+    begun: Begun | None = None,
 ) -> None:
     """Serves until the process is told to stop; calls in flight may end.
 
     `started` gets the URL that is listened on, once it is; `measured` that of the metrics, where there are any.
+    `begun` gives the bundle, where it is being read already and one process serves it.
     """
     asked = settings.telemetry.metrics
     try:
@@ -122,7 +116,7 @@ def serve(
             _serve_together(settings, sockets, told)
         else:
             telemetry = open_telemetry(settings.telemetry, sockets)
-            app = application(settings, telemetry)
+            app = application(settings, telemetry, begun)
             _Listening(_config(settings, app), told, app.end_streams).run()
     except TelemetryUnusable as error:
         raise BundleError(str(error)) from None
@@ -223,6 +217,8 @@ class _Listening(uvicorn.Server):
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
+        gc.freeze()  # What is there now stays: it need not be searched for cycles again and again.
+        gc.enable()
         if self._lifeline is not None:
             asyncio.get_running_loop().add_reader(self._lifeline, self._orphaned, self._lifeline)
         self._told(_url(self.servers[0].sockets[0]))
@@ -374,6 +370,7 @@ class Runtime:
         settings = self._settings
         if not settings.reload_seconds:
             return
+        await asyncio.sleep(settings.reload_seconds)
         served = changes(settings.bundle, lambda: self.serving().snapshot, settings.reload_seconds, load=self._load)
         async for found in served:
             try:

@@ -99,6 +99,7 @@ class Workers:
         woken = signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         try:
             gc.collect()
+            gc.enable()
             gc.freeze()  # What is there now is shared by all workers, as long as nobody touches it.
             for place in self._places:
                 self._start(place)

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from stoa_compiler.cli import serve
-from stoa_runtime import bundles, server
+from stoa_runtime import bundles, opening, server
 from stoa_runtime.audit import KafkaTopic
 from stoa_runtime.settings import Settings
 from stoa_runtime.vault import AppRole, Kubernetes, TokenFile
@@ -38,6 +38,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     def serving(settings: Settings, *_told: object) -> None:
         got.append(settings)
 
+    monkeypatch.setattr(opening, "begun", lambda _settings: None)
     monkeypatch.setattr(server, "serve", serving)
 
     def run(*arguments: str, **variables: str) -> tuple[Result, Settings | None]:

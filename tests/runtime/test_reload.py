@@ -4,6 +4,8 @@ import asyncio
 import os
 import shutil
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -294,6 +296,50 @@ def test_a_catalog_that_does_not_hold_is_refused_at_load(
         world.write_bundle(empty, world.index("http://127.0.0.1:9/jwks", tenants), {**tenants, "ioi": bad})
         with pytest.raises(BundleError, match=said):
             load(empty)
+
+
+JUDGED = """
+import os, sys
+from pathlib import Path
+from stoa_runtime import bundles, judges
+bundles.READY_BYTES = 0
+if sys.argv[2] == "killed":
+    judges.marshal = None  # Whoever is to tell what it found fails.
+parsed = []
+tenant = bundles._tenant
+bundles._tenant = lambda entry, *rest: (parsed.append(entry.name), tenant(entry, *rest))[1]
+try:
+    rest = bundles.begin(Path(sys.argv[1]), processes=2)
+    judges.marshal = __import__("marshal")
+    loaded = rest(None)
+    before = list(parsed)
+    secrets, tools = sorted(loaded.secrets()), loaded.tool_id("ioi_billing_get_invoice")
+    known = loaded.tenants["ioi"].tools["ioi_billing_get_invoice"].known
+    print(before, secrets, tools, sorted(loaded.consumers), known)
+except bundles.BundleError as error:
+    print("refused:", error)
+"""
+
+
+def judged(folder: Path, how: str = "") -> str:
+    """What becomes of a bundle whose catalogs other processes judge."""
+    command = [sys.executable, "-c", JUDGED, str(folder), how]
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2]).stdout
+
+
+def test_other_processes_judge_alike(empty: Path) -> None:
+    make(empty, 1)
+    plain = load(empty)
+    found = f"{sorted(plain.secrets())} ioi:billing:get_invoice {sorted(plain.consumers)} ('id',)\n"
+    assert judged(empty) == f"[] {found}"
+    assert judged(empty, "killed") == f"['greg', 'ioi'] {found}"
+    tenants = world.catalogs("http://127.0.0.1:9")
+    first = tenants["ioi"].tools[0].model_copy(update={"input_schema": {"type": "nonsense"}})
+    bad = tenants["ioi"].model_copy(update={"tools": [first, *tenants["ioi"].tools[1:]]})
+    world.write_bundle(empty, world.index("http://127.0.0.1:9/jwks", tenants), {**tenants, "ioi": bad})
+    with pytest.raises(BundleError) as refused:
+        load(empty)
+    assert judged(empty) == f"refused: {refused.value}\n"
 
 
 def test_figures(empty: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

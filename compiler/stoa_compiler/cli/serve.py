@@ -1,7 +1,6 @@
 """`stoa serve`: the runtime."""
 
 import difflib
-import gc
 import re
 import tomllib
 from collections.abc import Mapping
@@ -239,11 +238,10 @@ def command(**given: Any) -> None:
     (`STOA_SERVE_BODY_LIMIT`; several values with spaces or, for files, colons between them), then from the file that
     `--config` names.
     """
-    gc.enable()
     try:
-        server = import_module("stoa_runtime.server")
         settings = import_module("stoa_runtime.settings")
         bundles = import_module("stoa_runtime.bundles")
+        opening = import_module("stoa_runtime.opening")
         audit = import_module("stoa_runtime.audit")
         vault = import_module("stoa_runtime.vault")
     except ModuleNotFoundError as missing:
@@ -278,13 +276,23 @@ def command(**given: Any) -> None:
     except settings.SettingsRefused as refusal:
         fail(str(refusal), WRONG_USE)
     try:
+        begun = opening.begun(wanted)
+        server = _server()  # Its modules are read while a large bundle is judged.
         server.serve(
             wanted,
             lambda url: click.echo(f"listening on {url}"),
             lambda url: click.echo(f"metrics at {url}"),
+            begun,
         )
     except bundles.BundleError as error:
         fail(str(error), OUTSIDE)
+
+
+def _server() -> Any:
+    try:
+        return import_module("stoa_runtime.server")
+    except ModuleNotFoundError as missing:
+        fail(f"`{missing.name}` is not installed; `pip install 'stoa-platform[runtime]'` brings it", OUTSIDE)
 
 
 for _option in command.params:
