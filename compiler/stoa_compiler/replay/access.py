@@ -125,7 +125,7 @@ class Access:
                 return Refusal("tool-gone", f"`{owner}` has no contract `{contract}` with tools")
             return Refusal("tool-gone", f"the contract `{owner}:{contract}` has no such tool")
         if not any(name in tenant.access.get(role, ()) for role in caller.roles):
-            return Refusal("role", _not_granted(caller, tenant, name))
+            return Refusal("role", self._not_granted(caller, name))
         if caller.contracts is not None and tool.contract not in caller.contracts:
             consumer = self._consumer(caller)
             ended = [s for s in consumer.subscriptions if s.contract == tool.contract] if consumer else []
@@ -143,6 +143,13 @@ class Access:
         tenant = self.tenant(name.partition("_")[0])
         return sorted(r for r, tools in tenant.access.items() if name in tools) if tenant is not None else []
 
+    def _not_granted(self, caller: Caller, name: str) -> str:
+        scope = "platform" if caller.tenant == PLATFORM_TENANT else "tenant"
+        giving = [r for r in self.roles_that_give(name) if self.index.roles[r].scope == scope]
+        given = ", ".join(f"`{r}`" for r in giving) or "no role of its kind"
+        words = f"{_roles(caller)}, to which no grant gives it" if caller.roles else _roles(caller)
+        return f"{words}; it is given to {given}"
+
     def _consumer(self, caller: Caller) -> bundle.ConsumerEntry | None:
         tenant = self.tenant(caller.tenant)
         return tenant.consumers.get(caller.client) if tenant is not None else None
@@ -156,17 +163,6 @@ class Access:
             needed = " or ".join(f"`{p}`" for p in PLATFORM_TOOLS[name].opened_by)
             return Refusal("permission", f"{_roles(caller)} without the permission {needed}")
         return name
-
-
-def _not_granted(caller: Caller, tenant: Tenant, name: str) -> str:
-    scope = caller.tenant == PLATFORM_TENANT
-    giving = sorted(r for r, tools in tenant.access.items() if name in tools)
-    words = f"{_roles(caller)}, to which no grant gives it"
-    if giving:
-        words += f"; it is given to {', '.join(f'`{r}`' for r in giving)}"
-    elif not scope:
-        words += "; it is given to no role"
-    return words
 
 
 def _roles(caller: Caller) -> str:
