@@ -138,7 +138,7 @@ def changed(*steps: tuple[str, str], text: str = PARCELS) -> str:
 
 def in_answer(old: str, new: str) -> tuple[str, str]:
     """A step that changes the words below `output` only."""
-    head, _, tail = PARCELS.partition("      output:\n")
+    _, _, tail = PARCELS.partition("      output:\n")
     assert old in tail, old
     return "      output:\n" + tail, "      output:\n" + tail.replace(old, new, 1)
 
