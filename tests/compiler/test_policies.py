@@ -71,6 +71,14 @@ def test_the_stricter_of_both_sides_holds() -> None:
     assert demanded([], {}, {"new": rule(VVH)}) == ()
 
 
+def test_a_branch_that_left_before_the_rule_was_made_is_judged_by_it() -> None:
+    change = gained()
+    target = Rules("base", {"vvh-access": rule(VVH), "other": rule("change.section == 'limits'")})
+    found = requirements([change], Rules("base"), Rules("head"), target=target)
+    # That the old branch lacks the rules is no removal.
+    assert [(r.policy, r.changes) for r in found] == [("vvh-access", (change.id,))]
+
+
 def test_a_rule_of_other_words_is_the_same() -> None:
     assert demanded([], {"a": rule(VVH, reason="Once.")}, {"a": rule(VVH, reason="Twice.")}) == ()
 

@@ -89,8 +89,8 @@ def command(
     from stoa_compiler.plan.revisions import Unreachable, Unusable
 
     try:
-        sides = _sides(source, base, head, exact, base_dir)
-        made = of(*sides, datetime.now(UTC).date(), bind=out is not None, blame=blame)
+        old, new, target = _sides(source, base, head, exact, base_dir)
+        made = of(old, new, datetime.now(UTC).date(), bind=out is not None, blame=blame, target=target)
     except Unusable as error:
         fail(str(error), WRONG_USE)
     except Unreachable as error:
@@ -130,13 +130,16 @@ def _print(form: str, plan: Any, everything: bool) -> None:
         click.echo(forms[form](plan), nl=False)
 
 
-def _sides(source: Path, base: str | None, head: str | None, exact: bool, base_dir: Path | None) -> "tuple[Tree, Tree]":
+def _sides(
+    source: Path, base: str | None, head: str | None, exact: bool, base_dir: Path | None
+) -> "tuple[Tree, Tree, Tree | None]":
+    """What there is, what there will be, and where the branch that is merged into is by now."""
     from stoa_compiler.plan.revisions import Repository, Unusable, folder_tree
 
     if base_dir is not None:
         if not source.is_dir():
             raise Unusable(f"`{source}` is not there")
-        return folder_tree(base_dir), folder_tree(source)
+        return folder_tree(base_dir), folder_tree(source), None
     assert base is not None
     repository = Repository.around(source)
     if head is None and not source.is_dir():
@@ -149,4 +152,4 @@ def _sides(source: Path, base: str | None, head: str | None, exact: bool, base_d
     old = repository.tree(left, name)
     if new.empty:
         raise Unusable(f"`{source}` has no `platform.yaml` at head: give the folder that holds it")
-    return old, new
+    return old, new, None if left == from_ else repository.tree(from_, base)

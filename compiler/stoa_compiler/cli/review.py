@@ -57,7 +57,7 @@ def gate_command(
     else:
         with _asking(ca_file) as server:
             verdict = judged(plan.requirements, _from_gitlab(server, _merge_request(), head, earlier))
-    _say(verdict, plan, form)
+    _say(verdict, plan, form, approvals is None)
     if verdict.missing:
         raise SystemExit(FINDINGS)
 
@@ -249,7 +249,7 @@ def _say_none(form: str) -> None:
         click.echo("no rule demands an approval")
 
 
-def _say(verdict: "Verdict", plan: "Plan", form: str) -> None:
+def _say(verdict: "Verdict", plan: "Plan", form: str, by_gitlab: bool) -> None:
     from stoa_compiler.plan.approvals import as_json, met
 
     if form == "json":
@@ -274,7 +274,7 @@ def _say(verdict: "Verdict", plan: "Plan", form: str) -> None:
                 click.echo(f"          and {counted(len(r.changes) - 5, 'more change')}")
     for name, why in sorted(verdict.passed_over.items()):
         click.echo(f"does not count: `{visible(name)}` {why}")
-    for name in verdict.users:
+    for name in verdict.users if by_gitlab else ():
         click.echo(f"note: GitLab shows no group `{name}`, so it is taken for a user name")
     if verdict.missing:
         click.echo(

@@ -44,9 +44,11 @@ class Made:
     """Of the change itself: it breaks what its versions promise."""
 
 
-def of(base: Tree, head: Tree, today: date, *, bind: bool = False, blame: bool = False, artifacts: bool = True) -> Made:
+def of(base: Tree, head: Tree, today: date, *, bind: bool = False, blame: bool = False, artifacts: bool = True,
+       target: Tree | None = None) -> Made:  # fmt: skip
     """What the step from `base` to `head` does, judged as on the day `today`, UTC.
 
+    The rules for reviews of `target`, the branch that is merged into as it is now, apply besides those of both sides.
     With `bind`, head's bundles are named by their digests, which takes a whole compile; it raises `Stop` where that
     fails. Without `artifacts`, nothing is rendered.
     """
@@ -64,7 +66,8 @@ def of(base: Tree, head: Tree, today: date, *, bind: bool = False, blame: bool =
         plan, errors = _compared(plan, old, new, changed, today, tenants is None, artifacts)
         known = Known.of(old.graph, new.graph)
         was, will = Rules.of("base", _platform(base)), Rules.of("head", _platform(head))
-        demanded = requirements(plan.changes, was, will, known, complete=plan.complete)
+        now = None if target is None else Rules.of("base", _platform(target))
+        demanded = requirements(plan.changes, was, will, known, complete=plan.complete, target=now)
         plan = replace(plan, requirements=demanded)
     if blame:
         plan = replace(plan, changes=_blamed(plan.changes, base, head, made))

@@ -133,18 +133,24 @@ def requirements(
     known: Known = NOTHING_KNOWN,
     *,
     complete: bool = True,
+    target: Rules | None = None,
 ) -> tuple[Requirement, ...]:
-    """The approvals that the rules of both sides demand. With anything that was not compared, each rule is demanded."""
-    facts = [(change, facts_of(change, known)) for change in changes] if base.declared or head.declared else []
+    """The approvals that the rules of both sides demand. With anything that was not compared, each rule is demanded.
+
+    `target` are the rules of the branch that is merged into, as it is now: a branch that left before a rule was made
+    is judged by it as well.
+    """
+    sides = [base, head, *([target] if target is not None else [])]
+    facts = [(change, facts_of(change, known)) for change in changes] if any(s.declared for s in sides) else []
     # A rule that is new demands nothing of its own: nobody agreed to it yet.
     touched = {name: _own(name, changes) for name in base.declared if _changed(name, base, head)}
     made = [
         _Judged.of(name, rule, facts, complete, touched.get(name) if side is base else None)
-        for side in (base, head)
+        for side in sides
         for name, rule in side.declared.items()
     ]
     found = [_requirement(name, same) for name, same in _together(j for j in made if j.demanded)]
-    for side in (base, head):
+    for side in sides:
         if side.unreadable:
             reason = f"{side.unreadable}; no merge request can be judged by rules that nobody can read"
             found.append(Requirement(UNREADABLE_RULES, (), reason, ()))
