@@ -225,7 +225,7 @@ class _Objects:
         namespace: str,
         tenant: str | None = None,
     ) -> Object:
-        """An Application that keeps the cluster as the folder says, and never empties it."""
+        """An Application that keeps the cluster as the folder says, and never empties it: that is Argo CD's default."""
         metadata = self._metadata(name, tenant)
         annotations = {} if wave is None else {"argocd.argoproj.io/sync-wave": str(wave)}
         if "source" in source:
@@ -240,10 +240,12 @@ class _Objects:
                 "project": name,
                 **source,
                 "destination": {"server": server, "namespace": namespace},
+                # `allowEmpty` is false where nobody says otherwise. Argo CD drops it whenever it writes the Application
+                # back, so saying it would be a difference for ever.
                 # What failed is tried again for ever, with what the branch has by then. Argo CD would else hold on to
                 # the commit that failed, give up after five times, and never take a revocation that it missed.
                 "syncPolicy": {
-                    "automated": {"prune": True, "selfHeal": True, "allowEmpty": False},
+                    "automated": {"prune": True, "selfHeal": True},
                     "retry": {"limit": -1, "refresh": True},
                 },
             },
@@ -412,7 +414,7 @@ def _wanted(graph: Graph, environment: str, artifacts: Artifacts) -> Iterator[tu
             **source,
             "destination": {"server": server, "namespace": into[0]},
             "syncPolicy": {
-                "automated": {"allowEmpty": False, "prune": True, "selfHeal": True},
+                "automated": {"selfHeal": True, "prune": True},
                 "retry": {"refresh": True, "limit": -1},
             },
         }

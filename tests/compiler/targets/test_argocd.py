@@ -103,7 +103,7 @@ def test_applications_lie_in_argo_cds_namespace_and_follow_their_folders(files: 
         assert [p for p in files if f"clusters/prod/{p}".rpartition("/")[0] == path]
     for one in applications.values():
         assert one["spec"]["syncPolicy"] == {
-            "automated": {"prune": True, "selfHeal": True, "allowEmpty": False},
+            "automated": {"prune": True, "selfHeal": True},
             "retry": {"limit": -1, "refresh": True},
         }
         assert "ignoreDifferences" not in one["spec"]
