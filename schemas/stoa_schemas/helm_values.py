@@ -83,7 +83,9 @@ class IssuerValues(Closed):
     """Who issues the tokens."""
 
     url: Url
-    """The tokens' exact issuer."""
+    """The tokens' exact issuer; where each tenant has its own, that of the platform's own people."""
+    tenants: dict[Id, Url] = {}
+    """Where each tenant has an issuer of its own: whose tokens count for whom, the platform's included."""
 
 
 class AddressBlock(Closed):

@@ -25,6 +25,7 @@ from stoa_compiler.target import Artifact, Artifacts, Target
 from stoa_schemas import bundle
 from stoa_schemas.documents.platform import Deployment, Environment, ZoneName
 from stoa_schemas.helm_values import HelmValues
+from stoa_schemas.names import PLATFORM_TENANT
 
 VALUES = "helm/stoa-runtime.values.yaml"
 
@@ -113,7 +114,7 @@ def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifac
             "replicas": deployment.replicas.model_dump(),
             "resources": {"cpu": deployment.cpu, "memory": deployment.memory},
             "gateway": {"url": spec.gateway},
-            "issuer": {"url": spec.issuer},
+            "issuer": {"url": spec.issuer, **_tenants_issuers(graph, environment)},
             "networkPolicy": {
                 "ingressNamespaces": _ingress_namespaces(graph),
                 "egress": [*_zone_egress(graph), *_backend_egress(graph, environment)],
@@ -126,6 +127,14 @@ def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifac
     origins += [origin for _, artifact in sorted(earlier.items()) for origin in artifact.origins]
     once = {(origin.document.file.path, origin.loc): origin for origin in origins}
     return [Artifact(VALUES, "application/yaml", content, tuple(once.values()))]
+
+
+def _tenants_issuers(graph: Graph, environment: str) -> dict[str, Any]:
+    """Each tenant's issuer, where they have their own; the runtime reads the same from the bundle."""
+    if graph.platform.spec.identity.strategy == "single-realm":
+        return {}
+    tenants = {t.name: graph.issuer(environment, t.name) for t in graph.tenants_in(environment)}
+    return {"tenants": dict(sorted({**tenants, PLATFORM_TENANT: graph.issuer(environment, "")}.items()))}
 
 
 def _deployment(environment: Environment) -> Deployment:
@@ -410,11 +419,22 @@ def _verify_deployment(values: HelmValues, graph: Graph, environment: str, span:
         "resources.memory": (values.resources.memory, declared.memory),
         "gateway.url": (values.gateway.url, spec.gateway),
         "issuer.url": (values.issuer.url, spec.issuer),
+        "issuer.tenants": (values.issuer.tenants, _declared_issuers(graph, environment)),
         "terminationGracePeriodSeconds": (all(grace * 1000 >= ms for ms in slowest) or grace == DRAIN_LIMIT, True),
     }
     wrong = [key for key, (rendered, wanted) in compared.items() if rendered != wanted]
     if wrong:
         report.add(WRONG_DEPLOYMENT, span, f"the values of {listed(wrong)} are not what the platform declares")
+
+
+def _declared_issuers(graph: Graph, environment: str) -> dict[str, str]:
+    """The issuer of each tenant by the rule that its realm is called like the platform's, with its name at the end."""
+    if graph.platform.spec.identity.strategy != "realm-per-tenant":
+        return {}
+    home = graph.platform.spec.environments[environment].issuer.rstrip("/")  # type: ignore[index]
+    return {"platform": graph.platform.spec.environments[environment].issuer} | {  # type: ignore[index]
+        tenant.name: f"{home}-{tenant.name}" for tenant in graph.tenants_in(environment)
+    }
 
 
 def _verify_policy(values: HelmValues, graph: Graph, environment: str, span: Span, report: Report) -> None:
