@@ -205,7 +205,7 @@ def test_blame(repository: Path) -> None:
     for form in ("text", "markdown"):
         shown = stoa_plan("--base", "HEAD~1", "--blame", "--format", form).stdout
         assert "\x1b" not in shown
-    assert "`` @root </details> `x` /merge" in shown
+    assert "`` @root /details `x` /merge" in shown
 
 
 def test_an_incomplete_plan_is_none_of_no_changes(repository: Path) -> None:
