@@ -12,11 +12,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready-$(shell cat .ci/lock.txt pyproject.toml | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-openapi test lint format bench bench-compile bench-runtime figures openapi-table lock clean
+.PHONY: help setup demo demo-openapi chain test lint format bench bench-compile bench-runtime figures openapi-table lock clean
 
 help:
 	@echo 'make demo                    compile the demo source, serve it, sign in as three people, call tools'
 	@echo 'make demo-openapi FILE=...   the same with any OpenAPI 3.x file'
+	@echo 'make chain                   from a commit to a tool in a cluster: Argo CD, Keycloak, the runtime; each step timed'
 	@echo 'make test                    every test; PYTEST_ARGS="-k name" narrows it'
 	@echo 'make lint                    format, lint, types, direction of imports, .gitlab-ci.yml'
 	@echo 'make format                  put the code into its form'
@@ -55,6 +56,10 @@ demo: $(READY)
 demo-openapi: $(READY)
 	@test -n '$(FILE)' || { echo 'Which file? make demo-openapi FILE=path/to/openapi.json' >&2; exit 2; }
 	@$(BIN)/python tests/demo/any_openapi.py '$(FILE)'
+
+# Builds Argo CD, a Kubernetes API server and helm with go where they are not there yet: 20 minutes, once.
+chain: $(READY)
+	@STOA_BUILD_ENGINES=1 $(BIN)/python -m tests.chain
 
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
