@@ -204,7 +204,7 @@ def _of_scope(seen: Seen) -> bool:
     return seen.at("scopeMappings", seen.pointer[1], "clientScope") == "offline_access"
 
 
-_DEVELOPMENT = "/clientPolicies/policies/*/conditions/*/configuration/client-id-uri-scheme/*"
+_SCHEMES = "/clientPolicies/policies/*/conditions/*/configuration/client-id-uri-scheme/*"
 
 _TABLE = (
     made(
@@ -219,8 +219,9 @@ _TABLE = (
         "Hosts whose applications register themselves, sorted.",
         _hosts,
     ),
+    fixed(_SCHEMES, "hardening.https", "Documents are read over HTTPS.", when=lambda s: s.value == "https"),
     made(
-        _DEVELOPMENT,
+        _SCHEMES,
         "keycloak.metadata.scheme",
         "Only a development environment takes documents over plain HTTP.",
         lambda s: [s.places.env("development")],

@@ -262,7 +262,7 @@ def _answer(key: str) -> Any:
 
 def _example(seen: Seen) -> Origins:
     operation = _op(seen)
-    if operation.declared.examples or operation.declared.from_ is None:
+    if operation.declared.examples or operation.declared.from_ is None or not seen.value:
         return [seen.places.at(operation, "examples", *seen.pointer[3:])]
     return _from_source(seen)
 
@@ -543,12 +543,6 @@ _CATALOG: tuple[Rule, ...] = (
     ),
     fixed(
         "/tools/*/request/arguments/*/allowReserved", "mcp.request.reserved", "Reserved characters are always escaped."
-    ),
-    fixed(
-        "/tools/*/request/arguments/*/explode",
-        "mcp.request.plain",
-        "Only the query has lists in several parameters.",
-        when=lambda s: s.near(1, "in") != "query",
     ),
     made(
         "/tools/*/request/arguments/*/*",

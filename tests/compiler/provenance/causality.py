@@ -34,9 +34,11 @@ Keyed = tuple[str, ...]
 Values = Mapping[tuple[str, str], Mapping[Keyed, Any]]
 """Every value by environment and artifact, and by keyed pointer."""
 Edit = tuple[Place, Any]
+Way = Literal["alone", "along"]
+"""Whether the place is all that changes, or what depends on it by the language's rules changes along."""
 
 GONE = object()
-TRIES = 14
+TRIES = 150
 """Changes that are tried for one cause."""
 _IDENTITIES = (
     "id", "clientId", "username", "client", "clientScope", "secretKey", "executor", "condition", "name", "path",
@@ -111,9 +113,7 @@ class World:
             provenances[environment] = provenance
             for path in files:
                 data = provenance.data(path)
-                values[environment, path] = {
-                    keyed(data, pointer): value for pointer, value in _leaves(data)
-                }
+                values[environment, path] = {keyed(data, pointer): value for pointer, value in _leaves(data)}
         return cls(source, provenances, values)
 
 
@@ -193,13 +193,16 @@ def _with_files(source: Source, contents: Mapping[str, bytes]) -> Source:
 def renamed(source: Source, name: str) -> Source:
     """The source in which something is called otherwise, wherever it is named."""
     word = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
-    part = re.compile(rf"(?<=[:/_]){re.escape(name)}(?=[:_]|$)")
+    part = re.compile(rf"(?<=[:/]){re.escape(name)}(?=:|$)")
 
     def other(text: str) -> str:
         return part.sub(f"{name}x", word.sub(f"{name}x", text))
 
     def moved(path: str) -> str:
-        return "/".join(f"{s.partition('.')[0]}x{''.join(s.partition('.')[1:])}" if s.partition(".")[0] == name else s for s in path.split("/"))
+        return "/".join(
+            f"{s.partition('.')[0]}x{''.join(s.partition('.')[1:])}" if s.partition(".")[0] == name else s
+            for s in path.split("/")
+        )
 
     descriptions = {
         moved(p): SourceFile(moved(p), f.shown, other(f.content.decode()).encode())
@@ -269,7 +272,11 @@ def _declared(model: Any, loc: tuple[str | int, ...]) -> tuple[Any, Any]:
             fields = {(f.alias or n): f for n, f in model.model_fields.items()}
             if step not in fields:
                 return Any, None
-            default = fields[str(step)].get_default(call_default_factory=True) if not fields[str(step)].is_required() else None
+            default = (
+                fields[str(step)].get_default(call_default_factory=True)
+                if not fields[str(step)].is_required()
+                else None
+            )
             model = fields[str(step)].annotation
         elif get_origin(model) in (dict, list):
             model, default = get_args(model)[-1], None
@@ -306,26 +313,51 @@ def _absent(place: Place, world: World) -> Iterator[Any]:
         yield _ABSENT[str(place.loc[-1])]
 
 
+_ADDED: Mapping[str, Any] = {
+    "actors": [{"name": "Added", "kind": "agent"}],
+    "approval": ["write", "read", "none", "destructive"],
+    "backendNetworks": ["10.77.0.0/16"],
+    "demands": ["circuit-breaker"],
+    "features": ["cimd"],
+    "grantTypes": ["client_credentials"],
+    "namespaces": ["added"],
+    "permissions": ["catalog:read"],
+    "redirectUris": ["https://added.example/callback"],
+    "roles": ["reader"],
+}  # fmt: skip
+"""What an empty list could hold."""
+
+
 def _added(place: Place, world: World) -> Iterator[Any]:
-    spec = world.source
     key = str(place.loc[-1])
-    if key == "grantTypes":
-        yield ["client_credentials"]
-    if key == "features":
-        yield ["cimd"]
-    if key == "permissions":
-        yield ["catalog:read"]
-    if key in ("roles", "approval", "demands", "backendNetworks", "redirectUris", "actors", "namespaces"):
-        yield {
-            "roles": ["reader"],
-            "approval": ["write", "read", "none", "destructive"],
-            "demands": ["circuit-breaker"],
-            "backendNetworks": ["10.77.0.0/16"],
-            "redirectUris": ["https://added.example/callback"],
-            "actors": [{"name": "Added", "kind": "agent"}],
-            "namespaces": ["added"],
-        }[key]
-    assert spec
+    if key in _ADDED:
+        yield _ADDED[key]
+    if key == "examples":
+        operation = _at(place.document.data, place.loc[:-1])
+        made: dict[str, Any] = {"name": "Added", "input": _sample(operation.get("input", {}))}
+        yield [made]
+        if "output" in operation:
+            yield [{**made, "output": _sample(operation["output"])}]
+        described = [
+            {"name": "Added", "input": {"lamp": "hall"}},
+            {"name": "Added", "input": {"lamp": "hall", "body": {}}},
+        ]
+        yield from ([d] for d in described)
+
+
+def _sample(schema: Any) -> Any:
+    """A value that a plain schema takes."""
+    match schema.get("type"):
+        case "object":
+            return {n: _sample(schema["properties"][n]) for n in schema.get("required", ())}
+        case "array":
+            return []
+        case "integer" | "number":
+            return 1
+        case "boolean":
+            return True
+        case _:
+            return "AB1"
 
 
 _RATE = re.compile(r"(\d+)/(second|minute|hour|day)")
@@ -347,7 +379,11 @@ def _texts(value: str, place: Place, world: World) -> Iterator[str]:
         yield "200s"
         yield "5s"
     elif value.startswith(("http://", "https://")):
-        yield re.sub(r":(\d+)", lambda m: f":{int(m[1]) + 1}", value, count=1) if re.search(r":\d", value) else value + "/x"
+        yield (
+            re.sub(r":(\d+)", lambda m: f":{int(m[1]) + 1}", value, count=1)
+            if re.search(r":\d", value)
+            else value + "/x"
+        )
         yield value.replace("://", "://x", 1)
         yield value + "/x"
         yield re.sub(r"^(https?://[^/:]+)", r"\1:9443", value)
@@ -358,7 +394,7 @@ def _texts(value: str, place: Place, world: World) -> Iterator[str]:
     elif re.fullmatch(r"\d{4}-\d\d-\d\d", value):
         yield "2033-01-01"
     elif re.fullmatch(r"\d+\.\d+\.\d+", value):
-        yield f"{value}1"
+        yield f"{value[:-1]}{int(value[-1]) + 1}"
     elif re.fullmatch(r"\d+(Mi|Gi|m)?", value):
         yield re.sub(r"\d+", lambda m: str(int(m[0]) + 1), value)
     elif re.fullmatch(r"sha256:a+", value):
@@ -376,28 +412,98 @@ def _neighbours(place: Place, key: str) -> Iterator[str]:
     data = place.document.data
     spec = data.get("spec", {}) if isinstance(data, dict) else {}
     if key in ("role", "roles"):
-        yield from ("reader", "owner", "guest", "viewer", "devops", "tenant-admin", "operator")
+        yield from ("reader", "boss", "guest", "viewer", "devops", "tenant-admin", "operator")
     if key == "members":
         yield from spec.get("people", {})
     if key == "tier":
-        yield from ("large", "enterprise", "team", "starter")
+        yield from ("large", "small", "enterprise", "team", "starter")
     if key == "permissions":
         yield from ("catalog:read", "posture:read", "tools:read", "tools:write", "approvals:decide")
     if key == "plan":
         yield "spare"
 
 
-def changes(world: World, cause: Cause) -> Iterator[Source]:
-    """Sources in which the cause is otherwise."""
+def changes(world: World, cause: Cause) -> Iterator[tuple[Way, Source]]:
+    """Sources in which the cause is otherwise, and whether anything else is."""
     for option in _edits(world, cause):
-        yield edited(world.source, option)
+        yield "alone", edited(world.source, option)
+    for option in _described(cause):
+        yield "alone", edited(world.source, option)
     for place in cause.places:
-        name = str(place.loc[-1]) if place.part == "key" else _at(place.document.data, place.loc)
-        if place.part == "key" or place.loc == ("metadata", "name"):
-            yield renamed(world.source, str(name))
+        value = str(place.loc[-1]) if place.part == "key" else _at(place.document.data, place.loc)
+        if isinstance(value, str) and len(value) > 2:
+            yield "along", renamed(world.source, value)
+        for option in _along(place):
+            yield "along", edited(world.source, option)
     for up in (1, 2, 3):
         if all(len(p.loc) - up > 1 for p in cause.places):
-            yield edited(world.source, [(Place(p.document, p.loc[:-up]), GONE) for p in cause.places])
+            yield "along", edited(world.source, [(Place(p.document, p.loc[:-up]), GONE) for p in cause.places])
+
+
+def _described(cause: Cause) -> Iterator[list[Edit]]:
+    """Other ways to describe an operation: at another path, by another method."""
+    for place in cause.places:
+        if place.loc[:1] == ("paths",) and len(place.loc) == 3:
+            _, path, method = place.loc
+            value, document = _at(place.document.data, place.loc), place.document
+            for to in (("paths", f"{path}/x", method), ("paths", path, "post")):
+                yield [(place, GONE), (Place(document, to), value)]
+            plain = {
+                "operationId": value["operationId"],
+                "responses": {
+                    "200": {"description": "Else.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+                },
+            }
+            yield [(place, GONE), (Place(document, ("paths", "/plain", "post")), plain)]
+            named = orjson.loads(orjson.dumps(value).replace(b'"lamp"', b'"other"'))
+            yield [(place, GONE), (Place(document, ("paths", str(path).replace("{lamp}", "{other}"), method)), named)]
+
+
+def _along(place: Place) -> Iterator[list[Edit]]:
+    """Changes of a place that need another one beside it."""
+    document, loc = place.document, place.loc
+    parent, key = loc[:-1], loc[-1]
+
+    def beside(**values: Any) -> list[Edit]:
+        return [(Place(document, (*parent, name)), value) for name, value in values.items()]
+
+    kind = document.data.get("kind")
+    if key == "method":
+        for method, effects in (("GET", "read"), ("POST", "write"), ("DELETE", "destructive")):
+            yield beside(method=method, sideEffects=effects, path="/elsewhere", input={"type": "object"})
+            yield beside(method=method, sideEffects=effects)
+            yield beside(method=method, sideEffects=effects, approval=True, limits={"rate": "1/second"})
+    elif key == "sideEffects" and "from" not in _at(document.data, parent):
+        for method, effects in (("GET", "read"), ("POST", "write"), ("POST", "destructive")):
+            yield beside(method=method, sideEffects=effects)
+            yield beside(method=method, sideEffects=effects, approval=GONE)
+    elif kind == "Consumer":
+        uris = ["https://added.example/callback"]
+        machine = {
+            "client": "confidential",
+            "grantTypes": ["client_credentials"],
+            "roles": ["reader"],
+            "redirectUris": GONE,
+        }
+        people = {"client": "public", "grantTypes": ["authorization_code"], "roles": GONE, "redirectUris": uris}
+        for values in (machine, people, people | {"client": "confidential"}):
+            yield [(Place(document, ("spec", name)), value) for name, value in values.items()]
+        viewer = machine | {"roles": ["viewer"]}
+        yield [(Place(document, ("spec", name)), value) for name, value in viewer.items()]
+    elif loc[:3] == ("spec", "identity", "features"):
+        yield [(place, GONE), (Place(document, ("spec", "identity", "metadataHosts")), GONE)]
+    elif loc == ("spec", "identity", "tenants"):
+        yield [(place, "groups")]
+    elif kind == "Tenant" and key in ("people", "groups"):
+        people = {"zoe": {"firstName": "Zoe", "lastName": "Ilk", "email": "zoe@added.example"}}
+        yield [(Place(document, ("spec", "people")), people)]
+        yield [(Place(document, ("spec", "groups")), {"added": {"roles": []}})]
+    elif key == "type" or key == "output":
+        at = loc[: loc.index("output")] if "output" in loc else ()
+        if at:
+            more = [(Place(document, (*at, "examples")), GONE), (Place(document, (*at, "answer")), GONE)]
+            values = [{"type": "string"}] if key == "output" else ["string", "array", "object"]
+            yield from ([(place, v), *more] for v in values)
 
 
 def _edits(world: World, cause: Cause) -> Iterator[list[Edit]]:
@@ -417,7 +523,11 @@ def _below(place: Place) -> list[Place]:
     value = _at(place.document.data, place.loc)
     if place.part == "key" or not isinstance(value, dict | list):
         return [place]
-    return [place, *(Place(place.document, (*place.loc, *pointer)) for pointer, _ in _leaves(value) if pointer)]
+    found: list[Place] = [place]
+    steps = value if isinstance(value, dict) else range(len(value))
+    for step in steps:
+        found += _below(Place(place.document, (*place.loc, step)))
+    return found
 
 
 # The proof
@@ -432,7 +542,8 @@ class Proof:
     wholes: int = 0
     causes: int = 0
     """Pairs of a value and something that it follows from."""
-    proved: int = 0
+    alone: int = 0
+    along: int = 0
     refused: list[str] = field(default_factory=list)
     """Causes of which every change is refused by the compiler."""
     broken: list[str] = field(default_factory=list)
@@ -451,7 +562,8 @@ class Proof:
                 f"  from places of the source           {self.values - self.constants - self.wholes:>7,}",
                 "  without an origin                         0",
                 f"pairs of a value and a cause          {self.causes:>7,}",
-                f"  a change of the cause changed it    {self.proved:>7,}",
+                f"  a change of it alone is seen        {self.alone:>7,}",
+                f"  with what must change along         {self.along:>7,}",
                 f"  every change is refused             {len(self.refused):>7,}",
                 f"  changed nothing                     {len(self.broken):>7,}",
                 f"sources compiled                      {self.worlds:>7,}",
@@ -498,7 +610,7 @@ def _try(
     seen: dict[bytes, Values | None],
 ) -> None:
     left, valid = set(pairs), 0
-    for number, source in enumerate(changes(world, cause)):
+    for number, (way, source) in enumerate(changes(world, cause)):
         if not left or number >= TRIES:
             break
         key = hashlib.sha256(b"\0".join(p.file.path.encode() + p.file.content for p in source.placed)).digest()
@@ -515,14 +627,16 @@ def _try(
         values = seen[key]
         if values is None:
             continue
-        valid += 1
+        valid += way == "alone"
+        before = len(left)
         left -= {
-            (at, pointer)
-            for at, pointer in left
-            if values.get(at, {}).get(pointer, GONE) != world.values[at][pointer]
+            (at, pointer) for at, pointer in left if values.get(at, {}).get(pointer, GONE) != world.values[at][pointer]
         }
-    proof.proved += len(pairs) - len(left)
-    told = [f"{cause.places[0].span} {'.'.join(map(str, cause.places[0].loc))} -> {at}: {'/'.join(p)}" for at, p in sorted(left)]
+        setattr(proof, way, getattr(proof, way) + before - len(left))
+    told = [
+        f"{cause.places[0].span} {'.'.join(map(str, cause.places[0].loc))} -> {at}: {'/'.join(p)}"
+        for at, p in sorted(left)
+    ]
     (proof.broken if valid else proof.refused).extend(told)
 
 
