@@ -1,0 +1,41 @@
+"""What `make chain` runs, run here: it holds, on real engines, and says how long each step took."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.engines import argocd, keycloak, kubernetes
+
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("argocd")]
+
+ROOT = Path(__file__).parents[2]
+STEPS = (
+    "git commit",
+    "stoa compile",
+    "stoa sign",
+    "stoa publish",
+    "stoa reconcile keycloak",
+    "Argo CD",
+    "volumes from ConfigMaps",
+)
+"""Of each of the two commits."""
+
+
+def test_a_commit_goes_all_the_way_and_so_does_a_revocation() -> None:
+    # What cannot be had is a reason to skip here, and a failure of the program.
+    kubernetes.api_server()
+    kubernetes.etcd()
+    argocd.program()
+    keycloak.distribution()
+    command = [sys.executable, "-m", "tests.chain"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for step in STEPS:
+        assert len(re.findall(rf"(?m)^ +\d+\.\d\d s  {re.escape(step)}\b", done.stdout)) == 2, (step, done.stdout)
+    assert re.search(r"\d+\.\d\d s  from commit to effect", done.stdout)
+    assert re.search(r"ok +aech lost ioi:billing:get_invoice, and nothing else", done.stdout)
+    assert re.search(r"all (\d+) expectations held", done.stdout)
+    assert "FAILED" not in done.stdout
