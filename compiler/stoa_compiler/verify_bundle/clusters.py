@@ -243,6 +243,21 @@ def _reach(read: Read, objects: list[tuple[str, int, Json]], tenants: Mapping[st
 
 
 def _ways(read: Read, cluster: Policies, managed: set[str], tenants: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for namespace in sorted(managed):
+        if not any(_denies(o, namespace) for _, _, o in read.objects):
+            yield namespace, f"nothing in `{namespace}` is closed unless a policy opens it"
+    for _, _, found in read.objects:
+        chart = found.get("kind") == "Application" and any(
+            "helm" in s for s in found.get("spec", {}).get("sources", []) if isinstance(s, dict)
+        )
+        runtime = Pod(str(found.get("spec", {}).get("destination", {}).get("namespace"))) if chart else None
+        if runtime is not None and runtime.namespace in managed and read.values is not None:
+            let_in = {p.namespace for p in cluster.may("Ingress", runtime, Port(RUNTIME_PORT))}
+            for name in sorted(set(read.values.network_policy.ingress_namespaces) - let_in):
+                yield (
+                    runtime.namespace,
+                    f"the gateway's pods take connections from `{name}`, which its namespace closes",
+                )
     ports = sorted(cluster.ports(), key=lambda p: (p.number, p.protocol))
     pods = [p for p in cluster.pods if p.namespace in managed]
     gateways = set(read.values.network_policy.ingress_namespaces) if read.values is not None else None
@@ -270,6 +285,19 @@ def _ways(read: Read, cluster: Policies, managed: set[str], tenants: Mapping[str
             yield from _addresses(cluster, pod, port, tenant, gateways)
 
 
+RUNTIME_PORT = 8080
+"""Where the runtime's pods listen."""
+
+
+def _denies(found: Json, namespace: str) -> bool:
+    """Whether a policy closes every pod of the namespace in both directions, and opens nothing."""
+    if found.get("kind") != "NetworkPolicy" or found["metadata"].get("namespace") != namespace:
+        return False
+    spec = found.get("spec", {})
+    closes = set(spec.get("policyTypes", [])) == {"Ingress", "Egress"} and spec.get("podSelector") == {}
+    return closes and not spec.get("ingress") and not spec.get("egress")
+
+
 def cluster_out(out: Mapping[tuple[Pod, Port], set[Pod]], peer: Pod, port: Port, pod: Pod) -> set[Pod]:
     """`peer` where it is let out to `pod` at the port; nobody else."""
     return {peer} if pod in out[peer, port] else set()
@@ -294,6 +322,34 @@ def _addresses(
 _TENANTS_KINDS = frozenset(
     {("", "ConfigMap"), ("external-secrets.io", "ExternalSecret"), ("external-secrets.io", "SecretStore")}
 )
+"""What a tenant's own folder may make."""
+_BOUNDS_KINDS = frozenset(
+    {
+        ("", "LimitRange"),
+        ("", "ResourceQuota"),
+        ("", "ServiceAccount"),
+        ("networking.k8s.io", "NetworkPolicy"),
+        ("rbac.authorization.k8s.io", "Role"),
+        ("rbac.authorization.k8s.io", "RoleBinding"),
+    }
+)
+"""What the platform's folder makes to bound a tenant, besides the namespace."""
+
+
+def _bounding(name: str, owner: str, objects: list[tuple[str, int, Json]]) -> bool:
+    """Whether a project is for the one file of the platform's folder that bounds the tenant, and for nothing else."""
+    sources = [
+        o.get("spec", {}).get("source", {})
+        for _, _, o in objects
+        if o.get("kind") == "Application" and o.get("spec", {}).get("project") == name
+    ]
+    return bool(sources) and all(_bounds_source(s, owner) for s in sources)
+
+
+def _bounds_source(source: Json, owner: str) -> bool:
+    folder = str(source.get("path", ""))
+    below = folder == "kubernetes/platform" or folder.endswith("/kubernetes/platform")
+    return below and source.get("directory") == {"include": f"tenant-{owner}.yaml"}
 
 
 def _argocd(read: Read) -> None:
@@ -310,7 +366,8 @@ def _argocd(read: Read) -> None:
         kind, name, spec = found.get("kind"), found["metadata"]["name"], found.get("spec", {})
         owner = found["metadata"].get("labels", {}).get(_TENANT)
         if kind == "AppProject":
-            _project(read, path, number, name, owner, spec, spaces)
+            bounding = owner is not None and _bounding(name, owner, objects)
+            _project(read, path, number, name, owner, spec, spaces, bounding)
         elif kind == "Application":
             _application(read, path, number, name, owner, spec, projects)
         else:
@@ -318,7 +375,14 @@ def _argocd(read: Read) -> None:
 
 
 def _project(
-    read: Read, path: str, number: int, name: str, owner: str | None, spec: Json, spaces: Mapping[str, Any]
+    read: Read,
+    path: str,
+    number: int,
+    name: str,
+    owner: str | None,
+    spec: Json,
+    spaces: Mapping[str, Any],
+    bounding: bool,
 ) -> None:
     destinations = [(d.get("namespace"), d.get("server"), d.get("name")) for d in spec.get("destinations", [])]
     cluster = {(k.get("group"), k.get("kind")) for k in spec.get("clusterResourceWhitelist", [{}])}
@@ -336,10 +400,11 @@ def _project(
         homes = {n for n, t in spaces.items() if t == owner}
         if {n for n, _, _ in destinations} != homes:
             read.add(PROJECT, path, f"the project of `{owner}` goes elsewhere than home", *at, "destinations")
-        if not kinds <= _TENANTS_KINDS:
-            odd = sorted(f"{k}" for _, k in kinds - _TENANTS_KINDS)
+        allowed = _BOUNDS_KINDS if bounding else _TENANTS_KINDS
+        if not kinds <= allowed:
+            odd = sorted(f"{k}" for _, k in kinds - allowed)
             read.add(PROJECT, path, f"the project of `{owner}` makes {listed(odd)}", *at, "namespaceResourceWhitelist")
-    if cluster - ({("", "Namespace")} if owner is None else set()):
+    if cluster - ({("", "Namespace")} if owner is None or bounding else set()):
         read.add(PROJECT, path, f"`{name}` makes objects of the whole cluster", *at, "clusterResourceWhitelist")
     if set(spec) - {"clusterResourceWhitelist", "destinations", "namespaceResourceWhitelist", "sourceRepos"}:
         odd = sorted(set(spec) - {"clusterResourceWhitelist", "destinations", "namespaceResourceWhitelist"})
@@ -369,7 +434,7 @@ def _application(
         if source.get("repoURL") not in allowed.get("sourceRepos", []):
             read.add(PROJECT, path, f"`{name}` takes from where its project does not", *at, "source", "repoURL")
         folder = str(source.get("path", ""))
-        if owner is not None and not folder.endswith(f"kubernetes/tenants/{owner}"):
+        if owner is not None and not (folder.endswith(f"kubernetes/tenants/{owner}") or _bounds_source(source, owner)):
             read.add(PROJECT, path, f"`{name}` of `{owner}` applies `{folder}`", *at, "source", "path")
         if ".." in folder.split("/"):
             read.add(PROJECT, path, f"`{name}` leaves its folder", *at, "source", "path")
@@ -378,7 +443,7 @@ def _application(
             if not any(p.startswith(below) for p in read.files):
                 read.add(PROJECT, path, f"`{name}` applies a folder that is not in the bundle", *at, "source", "path")
     automated = spec.get("syncPolicy", {}).get("automated", {})
-    if automated != {"prune": True, "selfHeal": True, "allowEmpty": False}:
+    if {"allowEmpty": False, **automated} != {"prune": True, "selfHeal": True, "allowEmpty": False}:
         said = f"`{name}` does not take back what Git no longer holds, or takes all when it is empty"
         read.add(PROJECT, path, said, *at, "syncPolicy")
     if "ignoreDifferences" in spec:

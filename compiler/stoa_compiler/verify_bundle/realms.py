@@ -227,6 +227,8 @@ def _tokens(read: Read, path: str, realm: Realm, index: Json) -> None:
             continue
         (home,) = tops
         own = user.get("serviceAccountClientId")
+        if own is None and user.get("realmRoles"):
+            read.add(CROSSING, path, f"`{username}` holds roles that no group gives", *at, "realmRoles")
         for client_id in [own] if own is not None else sorted(clients):
             client = clients.get(client_id)
             if client is None:
