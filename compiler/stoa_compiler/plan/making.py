@@ -222,7 +222,7 @@ def _versions(versions: Sequence[Versions]) -> Iterable[Change]:
                 code="version-too-low",
                 tenant=v.tenant,
                 subject=name,
-                text=f"{q(name)} {stays}, and its changes ask for {q(v.suggested)}",
+                text=f"{q(name)}: the version {stays}, and the changes ask for {q(v.suggested)}",
                 direction="weakened" if v.wanted == "major" else "changed",
                 spans=(Place("head", v.span),),
                 data={"contracts": [name], "before": v.base, "after": v.head, "suggested": v.suggested,
@@ -348,8 +348,8 @@ def together(changes: Sequence[Change]) -> Iterable[Change]:
             continue
         tenants = sorted({c.tenant for c in same})
         subjects = [c.subject for c in same]
-        hit = " are hit" if " hit by" in f" {kind}" else ""
-        text = f"{names(subjects)}{hit}: {' '.join(rest.split())}"
+        verb = " are hit" if " hit by" in f" {kind}" else _VERBS.get(kind, "")
+        text = f"{names(subjects)}{verb}: {' '.join(rest.split())}"
         yield replace(
             same[0],
             tenant=tenants[0] if len(tenants) == 1 else "",
@@ -361,6 +361,7 @@ def together(changes: Sequence[Change]) -> Iterable[Change]:
         )
 
 
+_VERBS = {"breaks callers": " break callers", "may break callers": " may break callers"}
 _NAME = re.compile(r"`[^`]*`")
 
 

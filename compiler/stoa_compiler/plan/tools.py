@@ -432,13 +432,13 @@ def _tenant_stays(pairs: Pairs, name: str) -> bool:
 
 
 def _holds(tenant: TenantNode) -> str:
-    parts = [
-        counted(len(tenant.contracts), "contract"),
-        counted(len(tenant.operations), "tool"),
-        counted(len(tenant.people), "person", "people"),
-        counted(len(tenant.consumers), "consumer"),
-    ]
-    return joined(parts)
+    counts = (
+        (len(tenant.contracts), "contract", ""),
+        (len(tenant.operations), "tool", ""),
+        (len(tenant.people), "person", "people"),
+        (len(tenant.consumers), "consumer", ""),
+    )
+    return joined([counted(*one) for one in counts if one[0]]) or "nothing in it"
 
 
 def _tenant(pair: Pair[TenantNode]) -> Change:
