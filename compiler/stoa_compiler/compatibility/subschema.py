@@ -147,7 +147,7 @@ class _Comparison:
         """Why the conjunction is not within the schema; nothing where it is."""
         if wide.value is True or wide.value == {} or any(n.value is False for n in term):
             return []
-        if any(n.fingerprint == wide.fingerprint for n in term):
+        if any(n.same(wide) for n in term):
             return []
         key = (key_of(term), wide.key)
         if key in self.proved:
@@ -246,7 +246,7 @@ class _Comparison:
             return []
         if value is False:
             return [self._problem("excluded", shape, wide, (), self._kinds(shape), "nothing")]
-        if any(n.fingerprint == wide.fingerprint for n in shape.nodes):
+        if any(n.same(wide) for n in shape.nodes):
             return []
         self.expansion.step()
         if shape.values is not None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,10 @@ def from_source(sources: Sources, description: dict[str, Any], version: str = "1
     sources.copy.add("acme/sources/parcels.json", content)
     effects = {"get": "read", "delete": "destructive"}
     operations = {
-        spec["operationId"]: {"from": spec["operationId"], "sideEffects": effects.get(method, "write")}
+        re.sub("([A-Z])", lambda m: f"_{m[0].lower()}", spec["operationId"]): {
+            "from": spec["operationId"],
+            "sideEffects": effects.get(method, "write"),
+        }
         for item in description["paths"].values()
         for method, spec in item.items()
         if method in ("get", "put", "post", "patch", "delete")
