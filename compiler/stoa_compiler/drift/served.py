@@ -104,6 +104,11 @@ class _Asking:
             raise Unreachable(f"{self._url} cannot be asked: {reason}") from error
         if status in (401, 403) and token:
             raise Unreachable(f"{self._url} does not let us in ({status}): the token needs `catalog:read`")
+        if status == 421:
+            raise Unreachable(
+                f"{self._url} does not serve this host: name it by its own address, or let it take this one with"
+                " `stoa serve --allowed-host`"
+            )
         if missing and (300 <= status < 500):
             return {}
         try:
