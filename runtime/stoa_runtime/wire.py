@@ -459,10 +459,10 @@ class Site:
                 try:
                     await waiter
                 except asyncio.CancelledError:
-                    if waiter.cancelled():
-                        self._waiting.remove(waiter)
-                    else:
+                    if not waiter.cancelled():
                         self._wake()  # It was this one's turn; now it is the next one's.
+                    elif waiter in self._waiting:
+                        self._waiting.remove(waiter)
                     raise
                 if found := self._take():
                     return found
