@@ -192,7 +192,9 @@ class _Network:
     def policies(self, namespace: str, labels: Mapping[str, str]) -> list[Object]:
         """The policies of one namespace: all of its pods are closed both ways but for what flows open."""
         zones = self._zones_of(namespace)
-        closed = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+        # The empty lists say what an absent key says, but Argo CD sees and takes back only what it was told of: without
+        # them, a rule that somebody adds to this policy by hand would stay.
+        closed = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [], "egress": []}
         made = [_policy("stoa-default-deny", namespace, labels, closed)]
         # Both selectors in one item: those pods of that namespace, not either.
         resolver = {

@@ -59,7 +59,7 @@ def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report)
         wanted_path, declared = wanted[key]
         if path != wanted_path:
             report.add(WRONG_OBJECT, span, f"{_said(key)} is in `{path}`, not in `{wanted_path}`")
-        if key[0] == "NetworkPolicy":
+        if key[0] == "NetworkPolicy" and key[2] != "stoa-default-deny":
             opening = rendered.get("spec")
             closing = (
                 {k: v for k, v in opening.items() if k not in ("ingress", "egress")}
@@ -283,6 +283,8 @@ def _policies(
         metadata = {"name": name, "namespace": namespace, "labels": _labels(graph.name, environment, tenant)}
         policy: Object = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata}
         policy["spec"] = {"podSelector": {}, "policyTypes": way}
+        if name == "stoa-default-deny":
+            policy["spec"] |= {"ingress": [], "egress": []}
         yield ("NetworkPolicy", namespace, name), (path, policy)
 
 
