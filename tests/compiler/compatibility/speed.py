@@ -46,8 +46,8 @@ def measured() -> str:
         times.append(time.process_time() - started)
     lines = base.origin.document.file.content.count(b"\n")
     return (
-        f"{times[2]:.2f} s of one processor, with {breaks} breaks found; {times[0]:.2f} s where nothing is changed. To find "
-        f"their places, both documents of {lines:,} lines are read once more: {times[1]:.2f} s.\n"
+        f"{times[2]:.2f} s of one processor, with {breaks} breaks found; {times[0]:.2f} s where nothing is changed. "
+        f"To find their places, both documents of {lines:,} lines are read once more: {times[1]:.2f} s.\n"
     )
 
 
