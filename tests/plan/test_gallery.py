@@ -13,7 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from stoa_compiler.plan.changes import Plan
+from stoa_compiler.plan.changes import Plan, Section
 from stoa_compiler.plan.forms.markdown import LIMIT, as_markdown
 from stoa_compiler.plan.forms.text import as_text
 from stoa_compiler.plan.making import Made, of
@@ -57,3 +57,24 @@ def test_gallery(case: str, update_golden: bool) -> None:
 
 def test_there_are_enough_cases() -> None:
     assert len(CASES) >= 25
+
+
+def test_the_page_shows_what_is_printed() -> None:
+    """Each block of text in docs/plan.md stands in the output of the case that is named last before it."""
+    page = (GALLERY.parents[1] / "docs" / "plan.md").read_text(encoding="utf-8")
+    printed: dict[str, str] = {}
+    blocks = list(re.finditer(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    for block in blocks:
+        case = re.findall(r"tests/plan/([a-z0-9-]+)\)", page[: block.start()])[-1]
+        if case not in printed:
+            printed[case] = as_text(made(case).plan)
+        assert block[1] in printed[case], case
+    assert len(blocks) >= 10
+
+
+def test_every_section_has_a_case() -> None:
+    """And so has every direction."""
+    plans = [json.loads((GALLERY / case / "plan.json").read_text(encoding="utf-8")) for case in CASES]
+    changes = [c for plan in plans for c in plan["changes"]]
+    assert {c["section"] for c in changes} == {section.value for section in Section}
+    assert len({c["direction"] for c in changes}) == 7
