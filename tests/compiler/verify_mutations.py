@@ -551,9 +551,21 @@ class Count:
     missed: list[str] = field(default_factory=list)
 
 
-def harmless(path: str, what: str) -> bool:
-    """Whether the consumer reads the changed artifact just as before: TCP is what a port without protocol means."""
-    return path.startswith("kubernetes/") and ".ports." in what and what.endswith("protocol left out")
+def harmless(path: str, what: str, before: bytes, after: bytes) -> bool:
+    """Whether the consumer reads the changed artifact just as before.
+
+    TCP is what a port without protocol means, and the runtime fills in what is left out.
+    """
+    if path.startswith("kubernetes/"):
+        return ".ports." in what and what.endswith("protocol left out")
+    model: type[bundle.Part] | None = bundle.Catalog if path.startswith("mcp/tenants/") else None
+    model = bundle.PlatformIndex if path == bundle.PLATFORM_INDEX else model
+    if model is None:
+        return False
+    try:
+        return model.model_validate_json(before) == model.model_validate_json(after)
+    except ValueError:
+        return False
 
 
 def slips(files: Files, target: str) -> Iterator[tuple[str, str, Files]]:
@@ -600,7 +612,7 @@ def count(graph: Graph, files: Files, target: str, every: int = 1) -> Count:
         found.alone += by_itself
         found.against += by_source
         if not by_itself and not by_source:
-            if harmless(path, what):
+            if harmless(path, what, files[path], changed[path]):
                 found.harmless += 1
             else:
                 found.missed.append(f"{path}: {what}")

@@ -359,9 +359,10 @@ def test_organizations_changed_by_hand_and_in_git(organized: Repository) -> None
     assert [o["name"] for o in server.admin("GET", f"/{realm}/organizations")] == ["byhand"]
 
 
-def test_a_thousand_clients_take_few_requests(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_clients_take_few_requests(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     one = (repository.source / "ioi/consumers/sales-assistant.yaml").read_text()
-    for number in range(1000):
+    many = int(os.environ.get("STOA_CLIENTS", "300"))
+    for number in range(many):
         file = repository.source / f"ioi/consumers/bulk-{number}.yaml"
         file.write_text(one.replace("sales-assistant", f"bulk-{number}"))
     repository.edit("platform.yaml", lambda t: t.replace("maxConsumers: 200", "maxConsumers: 2000"))
@@ -372,7 +373,7 @@ def test_a_thousand_clients_take_few_requests(repository: Repository, capsys: py
         code, facts = repository.reconcile(*options)
         times[run], asked[run] = time.monotonic() - begun, facts["requests"]
         assert code == 0
-        assert len([c for c in shown(facts) if c.startswith("create client ")]) == (1000 if run == "create" else 0)
+        assert len([c for c in shown(facts) if c.startswith("create client ")]) == (many if run == "create" else 0)
         assert run == "create" or shown(facts) == []
     repository.edit("ioi/consumers/bulk-7.yaml", lambda t: t.replace("https://assistant.", "https://other."))
     repository.compile()
@@ -381,11 +382,11 @@ def test_a_thousand_clients_take_few_requests(repository: Repository, capsys: py
     times["one change"], asked["one change"] = time.monotonic() - begun, facts["requests"]
     assert shown(facts) == ["update client ioi.bulk-7"]
     # New clients come a hundred at a time, and what roles each may carry is one request. Nothing is read one by one.
-    assert asked["create"] < 1100
+    assert asked["create"] < many + 100
     assert max(asked["dry run"], asked["again"], asked["one change"]) < 50
     with capsys.disabled():
         said = ", ".join(f"{run} {seconds:.1f} s, {asked[run]} requests" for run, seconds in times.items())
-        print(f"\n1000 clients: {said}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+        print(f"\n{many} clients: {said}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
 @pytest.fixture

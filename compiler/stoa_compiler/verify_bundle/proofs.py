@@ -18,7 +18,7 @@ def prove(read: Read, undemanding: frozenset[str] = frozenset()) -> Sequence[Fin
     for part, path in parts:
         try:
             part()
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             # Other people's files may have any shape: what trips the reader is a finding, not a crash.
             read.add(UNREADABLE, path, f"its files are not shaped as their consumers need them: {error!r}")
     return sorted(set(read.findings))

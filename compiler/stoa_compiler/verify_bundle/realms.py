@@ -45,7 +45,7 @@ def prove(read: Read) -> None:
     for path, realm in read.realms.items():
         try:
             _realm(read, path, realm)
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             read.add(UNREADABLE, path, f"it is not shaped like a realm: {error!r}")
 
 
@@ -220,7 +220,7 @@ def _tokens(read: Read, path: str, realm: Realm, index: Json) -> None:
             if scope is None:
                 read.add(ROLE_MISSING, path, f"the group `{path_of}` gives `{role}`, which nobody declared", "groups")
     for username, user in sorted(realm.users.items()):
-        tops = {p.split("/")[1] for p in user.get("groups", [])}
+        tops = {f"{p}/".split("/")[1] for p in user.get("groups", [])}
         at = ("users", users[username])
         if len(tops) != 1 or any(p not in realm.lines for p in user.get("groups", [])):
             read.add(CROSSING, path, f"`{username}` is in the groups of {listed(sorted(tops)) or 'nobody'}", *at)

@@ -9,6 +9,7 @@ from stoa_compiler.diagnostics import Report
 from stoa_compiler.graph import Graph
 from stoa_compiler.target import Artifact
 from stoa_compiler.targets import MODULES, target_named
+from stoa_compiler.verify_bundle import declared
 from stoa_compiler.verify_bundle.findings import MISMATCH, Finding
 from stoa_schemas import bundle
 
@@ -57,9 +58,10 @@ def compare_graph(files: Mapping[str, bytes], graph: Graph, environment: str) ->
                 target.verify(
                     graph, environment, {p: a for p, a in artifacts.items() if p.split("/")[0] in own}, report
                 )
-            except (KeyError, AttributeError, TypeError, ValueError) as error:
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
                 # Its readers are written for what its emitter may get wrong; a file may be anything here.
                 said = f"it cannot be compared with the source: {error!r}"
                 found.append(Finding(f"{name}/", "", MISMATCH.code, said))
+    found += declared.compare(files, graph, environment)
     undemanding = frozenset(o.tool_id for t in graph.tenants_in(environment) for o in t.operations if not o.approval)
     return Compared(report, tuple(found), undemanding)

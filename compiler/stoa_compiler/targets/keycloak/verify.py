@@ -105,7 +105,7 @@ def _verify(part: RealmPart, environment: str, found: Artifact | None, report: R
     try:
         for check in _CHECKS:
             check(proof)
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         _unreadable(where, f"`{part.path}` is not shaped like a realm: {error!r}", report)
 
 
