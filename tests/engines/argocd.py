@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,7 +34,8 @@ VERSION = "3.2.11"
 NAMESPACE = "argocd"
 START_LIMIT = 60
 """Seconds."""
-SYNC_LIMIT = 120
+SYNC_LIMIT = 180
+_COLLECTOR_SECONDS = 1.0
 HEALTH_OF_APPLICATIONS = """\
 hs = {}
 hs.status = "Progressing"
@@ -192,15 +194,39 @@ def running(scratch: Path, cluster: Cluster, resync: int = 10) -> Iterator[ArgoC
         controller = ["--repo-server", f"127.0.0.1:{repositories}", "--repo-server-plaintext"]
         controller += ["--app-resync", str(resync), "--app-resync-jitter", "0", "--metrics-port", str(more_metrics)]
         processes: list[subprocess.Popen[bytes]] = []
+        stop = threading.Event()
+        collector = threading.Thread(target=_collect_garbage, args=(cluster, stop), daemon=True)
         try:
             processes.append(_started("repo-server", argocd, [*server, *quiet], environment, scratch))
             _listening(repositories, processes[0], scratch / "repo-server.log")
             processes.append(_started("controller", argocd, [*controller, *quiet], environment, scratch))
             _listening(more_metrics, processes[1], scratch / "controller.log")
+            collector.start()
             yield ArgoCd(cluster, scratch)
         finally:
+            stop.set()
             for process in reversed(processes):
                 _end(process)
+
+
+_PRUNED = (
+    *(f"api/v1/{plural}" for plural in ("configmaps", "services", "serviceaccounts", "resourcequotas", "limitranges")),
+    "apis/apps/v1/deployments",
+    "apis/networking.k8s.io/v1/networkpolicies",
+    *(f"apis/rbac.authorization.k8s.io/v1/{plural}" for plural in ("roles", "rolebindings")),
+    *(f"apis/argoproj.io/v1alpha1/{plural}" for plural in ("applications", "appprojects")),
+    *(f"apis/external-secrets.io/v1/{plural}" for plural in ("externalsecrets", "secretstores")),
+)
+
+
+def _collect_garbage(cluster: Cluster, stop: threading.Event) -> None:
+    """Argo CD deletes in the foreground, so an object goes when the garbage collector says that nothing needs it."""
+    while not stop.wait(_COLLECTOR_SECONDS):
+        try:
+            cluster.finish_deletions(_PRUNED)
+        except OSError:
+            if not stop.is_set():
+                raise
 
 
 def _made(folder: Path, mode: int = 0o755) -> Path:

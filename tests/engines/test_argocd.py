@@ -97,6 +97,8 @@ class Delivery:
     work: Path
     rendered: Path
     bundle: Path
+    tip: str = ""
+    """The commit that tampers."""
 
     @property
     def cluster(self) -> Cluster:
@@ -245,7 +247,7 @@ def tampered(applied: Delivery) -> Delivery:
     (chart / "templates").mkdir()
     (chart / "Chart.yaml").write_text("apiVersion: v2\nname: loot\nversion: 0.1.0\n")
     (chart / "templates" / "loot.yaml").write_text(yaml.safe_dump(_config_map("loot", "stoa-charted-prod")))
-    applied.tamper("Nobody will look")
+    applied.tip = applied.tamper("Nobody will look")
     applied.argo.refresh()
     return applied
 
@@ -288,14 +290,10 @@ def test_a_folder_that_pretends_to_be_kustomizes_is_none(tampered: Delivery) -> 
 
 
 def test_a_folder_that_pretends_to_be_a_chart_is_none(tampered: Delivery) -> None:
-    found = tampered.argo.wait(
-        "stoa-charted-prod",
-        lambda a: any(c["type"] == "ComparisonError" for c in a["status"].get("conditions", ())),
-        "to refuse the file of a chart",
-    )
-    (said,) = [c["message"] for c in found["status"]["conditions"] if c["type"] == "ComparisonError"]
-    assert "Kind" in said, said
+    found = tampered.argo.wait_synced("stoa-charted-prod", tampered.tip, healthy=False)
+    assert "Directory" in found["status"]["sourceType"]
     assert "loot" not in tampered.config_maps("charted")
+    assert any(n.startswith("catalog-") for n in tampered.config_maps("charted"))
 
 
 def test_an_emptied_folder_deletes_nothing(tampered: Delivery) -> None:
