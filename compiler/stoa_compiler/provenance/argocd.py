@@ -122,7 +122,11 @@ _TABLE = (
         "The rendered values, then those that are named.",
         _values,
     ),
-    fixed("/*/spec/sources/*/helm/fileParameters/*/name", "argocd.signature", "The chart's value that is the signature."),
+    fixed(
+        "/*/spec/sources/*/helm/fileParameters/*/name",
+        "argocd.signature.name",
+        "The chart's value that is the signature.",
+    ),
     made(
         "/*/spec/sources/*/helm/fileParameters/*/path",
         "argocd.signature",

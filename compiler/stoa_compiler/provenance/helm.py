@@ -145,6 +145,12 @@ _TABLE = (
     made("/resources/cpu", "helm.resources", "As declared.", _env("runtime", "cpu")),
     made("/resources/memory", "helm.resources", "As declared.", _env("runtime", "memory")),
     made("/gateway/url", "helm.gateway", "As declared.", _env("gateway")),
+    made(
+        "/issuer/tenants/*",
+        "helm.issuer.of-tenant",
+        "The issuer's URL, ending in the tenant's name.",
+        lambda s: [s.places.env("issuer"), *s.places.tenant_name(str(s.pointer[2]))],
+    ),
     made("/issuer/url", "helm.issuer", "As declared.", _env("issuer")),
     made(
         "/networkPolicy/ingressNamespaces/**",

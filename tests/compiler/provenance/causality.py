@@ -1,6 +1,7 @@
 """Causality: change the source at a place that provenance names, compile again, and see which values are others.
 
-`python -m tests.compiler.provenance.causality [SOURCE ...]` tries every cause of every value and prints the counts.
+`python -m tests.compiler.provenance.causality [--every=N] [SOURCE ...]` tries every cause of every value, or one of N,
+and prints the counts.
 """
 
 import copy
@@ -8,7 +9,7 @@ import hashlib
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import UnionType
@@ -149,10 +150,7 @@ def edited(source: Source, edits: Iterable[Edit]) -> Source:
 
 def _put(data: Any, loc: tuple[str | int, ...], value: Any) -> None:
     for step in loc[:-1]:
-        if isinstance(data, dict):
-            data = data.setdefault(step, {})
-        else:
-            data = data[step]
+        data = data.setdefault(step, {}) if isinstance(data, dict) else data[step]
     if value is GONE and isinstance(data, list):
         data[int(loc[-1])] = GONE  # Taken out at the end, so that other edits find their places.
     elif value is GONE:
@@ -249,7 +247,7 @@ def others(world: World, place: Place) -> Iterator[Any]:
             yield from (value * 2, value / 2)
         case str():
             yield from _texts(value, place, world)
-        case list() if not place.there or not value:
+        case list() if not place.there or not value or place.loc[-1] == "approval":
             yield from _added(place, world)
     if place.there:
         yield GONE
@@ -435,6 +433,9 @@ def changes(world: World, cause: Cause) -> Iterator[tuple[Way, Source]]:
             yield "along", renamed(world.source, value)
         for option in _along(place):
             yield "along", edited(world.source, option)
+        if place.loc[-1:] == ("sha256",):
+            more = {p: f.content + b"\n" for p, f in world.source.descriptions.items()}
+            yield "along", _with_files(world.source, more)
     for up in (1, 2, 3):
         if all(len(p.loc) - up > 1 for p in cause.places):
             yield "along", edited(world.source, [(Place(p.document, p.loc[:-up]), GONE) for p in cause.places])
@@ -474,7 +475,7 @@ def _along(place: Place) -> Iterator[list[Edit]]:
             yield beside(method=method, sideEffects=effects)
             yield beside(method=method, sideEffects=effects, approval=True, limits={"rate": "1/second"})
     elif key == "sideEffects" and "from" not in _at(document.data, parent):
-        for method, effects in (("GET", "read"), ("POST", "write"), ("POST", "destructive")):
+        for method, effects in (("GET", "read"), ("POST", "read"), ("POST", "write"), ("POST", "destructive")):
             yield beside(method=method, sideEffects=effects)
             yield beside(method=method, sideEffects=effects, approval=GONE)
     elif kind == "Consumer":
@@ -490,6 +491,13 @@ def _along(place: Place) -> Iterator[list[Edit]]:
             yield [(Place(document, ("spec", name)), value) for name, value in values.items()]
         viewer = machine | {"roles": ["viewer"]}
         yield [(Place(document, ("spec", name)), value) for name, value in viewer.items()]
+    elif key == "type" and parent[-1:] == ("auth",):
+        secret = _at(document.data, (*parent, "secret"))
+        yield [(Place(document, parent), {"type": "header", "header": "X-Other", "secret": secret})]
+        yield [(Place(document, parent), {"type": "bearer", "secret": secret})]
+    elif key == "in" and "parameters" in loc:
+        at = loc[: loc.index("parameters")]
+        yield [(place, "query"), (Place(document, (*at, "path")), "/elsewhere")]
     elif loc[:3] == ("spec", "identity", "features"):
         yield [(place, GONE), (Place(document, ("spec", "identity", "metadataHosts")), GONE)]
     elif loc == ("spec", "identity", "tenants"):
@@ -502,8 +510,8 @@ def _along(place: Place) -> Iterator[list[Edit]]:
         at = loc[: loc.index("output")] if "output" in loc else ()
         if at:
             more = [(Place(document, (*at, "examples")), GONE), (Place(document, (*at, "answer")), GONE)]
-            values = [{"type": "string"}] if key == "output" else ["string", "array", "object"]
-            yield from ([(place, v), *more] for v in values)
+            instead: list[Any] = [{"type": "string"}] if key == "output" else ["string", "array", "object"]
+            yield from ([(place, v), *more] for v in instead)
 
 
 def _edits(world: World, cause: Cause) -> Iterator[list[Edit]]:
@@ -513,9 +521,9 @@ def _edits(world: World, cause: Cause) -> Iterator[list[Edit]]:
         for n in range(max(map(len, options), default=0)):
             yield [(p, o[min(n, len(o) - 1)]) for p, o in zip(places, options, strict=True)]
         return
-    options = [(p, list(others(world, p))) for p in places if p.part == "value"]
-    for turn in range(max((len(o) for _, o in options), default=0)):  # One of each place in turn.
-        yield from ([(p, o[turn])] for p, o in options if turn < len(o))
+    each = [(p, list(others(world, p))) for p in places if p.part == "value"]
+    for turn in range(max((len(o) for _, o in each), default=0)):  # One of each place in turn.
+        yield from ([(p, o[turn])] for p, o in each if turn < len(o))
 
 
 def _below(place: Place) -> list[Place]:
@@ -572,7 +580,7 @@ class Proof:
         )
 
 
-def prove(source: Source, wanted: Any = None) -> Proof:
+def prove(source: Source, wanted: Callable[[int], bool] | None = None) -> Proof:
     """Tries each cause of each value; `wanted` says of which causes, by their number."""
     world = World.of(source)
     assert world is not None
@@ -645,9 +653,16 @@ def counts(rules: Iterable[Traced]) -> Counter[str]:
     return Counter(t.emission.name for t in rules if t.emission)
 
 
-if __name__ == "__main__":
-    for root in map(Path, sys.argv[1:] or SOURCES):
-        found = prove(read(root))
-        print(f"{root.resolve().relative_to(REPOSITORY)}\n{found.text()}")
+def main(arguments: list[str]) -> None:
+    """Prints what was found of each source; of each `every`th cause where that is asked for."""
+    every = int(arguments.pop(0).removeprefix("--every=")) if arguments and arguments[0].startswith("--every=") else 1
+    for root in map(Path, arguments or SOURCES):
+        found = prove(read(root), lambda number: number % every == 0)
+        which = "" if every == 1 else f", of every {every}th cause"
+        print(f"{root.resolve().relative_to(REPOSITORY)}{which}\n{found.text()}", flush=True)
         for title, lines in (("refused", found.refused), ("broken", found.broken), ("moved", found.moved)):
             print(*(f"  {title}: {line}" for line in lines), sep="\n", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
