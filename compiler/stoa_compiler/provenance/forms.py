@@ -44,10 +44,9 @@ def _value(provenance: Provenance, traced: Traced, style: Style) -> Iterator[str
         named = ", ".join(f"`{visible(f)}`" for f in files)
         places = {p.key for c in provenance.causes(traced) for p in c.places}
         documents = len({file for file, _, _ in places})
+        said = f"{named}: {_count(len(places), 'place')} in {_count(documents, 'file')}"
         yield from wrapped(
-            f"{named}: {_count(len(places), 'place')} in {_count(documents, 'file')}; `stoa explain` tells of each value there",
-            "    made of the values of ",
-            style.width,
+            f"{said}; `stoa explain` tells of each value there", "    made of the values of ", style.width
         )
 
 

@@ -201,7 +201,7 @@ def _organization(seen: Seen) -> str:
 
 
 def _of_scope(seen: Seen) -> bool:
-    return seen.at("scopeMappings", seen.pointer[1], "clientScope") == "offline_access"
+    return bool(seen.at("scopeMappings", seen.pointer[1], "clientScope") == "offline_access")
 
 
 _SCHEMES = "/clientPolicies/policies/*/conditions/*/configuration/client-id-uri-scheme/*"

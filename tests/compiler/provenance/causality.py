@@ -145,7 +145,8 @@ def edited(source: Source, edits: Iterable[Edit]) -> Source:
         _put(changed[path], place.loc, value)
     for path, data in changed.items():
         changed[path] = _without_marks(data)
-    return _with_files(source, {path: orjson.dumps(data) for path, data in changed.items()})
+    texts = {path: orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS) for path, data in changed.items()}
+    return _with_files(source, texts)
 
 
 def _put(data: Any, loc: tuple[str | int, ...], value: Any) -> None:
