@@ -9,8 +9,9 @@ import copy
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ def write_source(root: Path, tenants: tuple[str, ...] = ("acme", "zenith")) -> P
     )
     _edit(source / "platform.yaml", _platform)
     for tenant in tenants:
-        _edit(source / tenant / "tenant.yaml", lambda spec, name=tenant: _tenant(spec, name))
-        _edit(source / tenant / "contracts" / "orders.yaml", lambda spec, name=tenant: _contract(spec, name))
+        _edit(source / tenant / "tenant.yaml", partial(_tenant, tenant))
+        _edit(source / tenant / "contracts" / "orders.yaml", partial(_contract, tenant))
         metadata = {"tenant": tenant}
         deployable.write(source / tenant / "consumers" / "web.yaml", "Consumer", {"name": "web", **metadata}, WEB)
         deployable.write(source / tenant / "consumers" / "robot.yaml", "Consumer", {"name": "robot", **metadata}, ROBOT)
@@ -83,7 +84,7 @@ def _platform(spec: dict[str, Any]) -> None:
     spec["identity"] |= {"clients": {"claude": claude}, "tenants": "organizations"}
 
 
-def _tenant(spec: dict[str, Any], tenant: str) -> None:
+def _tenant(tenant: str, spec: dict[str, Any]) -> None:
     spec["people"] = {
         f"{tenant}-{who}": {"firstName": who.title(), "lastName": "Doe", "email": f"{who}@{tenant}.example"}
         for who in ("ann", "bob")
@@ -99,7 +100,7 @@ def _tenant(spec: dict[str, Any], tenant: str) -> None:
     ]
 
 
-def _contract(spec: dict[str, Any], tenant: str) -> None:
+def _contract(tenant: str, spec: dict[str, Any]) -> None:
     spec["backend"]["auth"] = {"type": "bearer", "secret": f"vault:tenants/{tenant}/orders#api-token"}
     get = spec["operations"]["get_order"]
     spec["operations"]["delete_order"] = {**copy.deepcopy(get), "method": "DELETE", "sideEffects": "destructive"}
@@ -203,9 +204,9 @@ DATA = "kubernetes/platform/zone-data.yaml"
 SECRETS = "kubernetes/tenants/acme/secrets.yaml"
 SHOWN = "kubernetes/tenants/acme/catalog.yaml"
 ARGO = "argocd/applications/tenant-acme.yaml"
-EVERYBODY = {"from": [{"namespaceSelector": {}}]}
-ANYWHERE = {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}
-OR_FOR_AND = {
+EVERYBODY: dict[str, Any] = {"from": [{"namespaceSelector": {}}]}
+ANYWHERE: dict[str, Any] = {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}
+OR_FOR_AND: dict[str, Any] = {
     "from": [
         {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}},
         {"podSelector": {}, "namespaceSelector": {"matchLabels": {"app.kubernetes.io/part-of": "stoa"}}},
@@ -588,8 +589,6 @@ def scope_of(target: str, files: Files) -> Files:
 
 def own_targets(graph: Graph, names: tuple[str, ...]) -> Graph:
     """The graph whose environment renders these targets only."""
-    from dataclasses import replace
-
     spec = graph.platform.spec
     prod = spec.environments["prod"].model_copy(update={"targets": list(names)})
     update = {"environments": {**spec.environments, "prod": prod}}
@@ -651,11 +650,6 @@ def main() -> int:
     for what in missed:
         print(what, file=sys.stderr)
     return 1 if missed else 0
-
-
-def table(rows: Mapping[str, Count]) -> str:
-    """The rows as Markdown."""
-    return "\n".join(f"| {t} | {c.made} | {c.alone} | {c.against} | {len(c.missed)} |" for t, c in rows.items())
 
 
 if __name__ == "__main__":

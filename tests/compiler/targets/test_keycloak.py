@@ -834,3 +834,181 @@ def test_on_one_machine_one_issuer_signs_everybody_in(graph: Graph) -> None:
     local = localise(apart(graph), "dev", endpoints)
     assert local.issuer("dev", "ioi") == local.issuer("dev", "") == endpoints.issuer
     assert len(TARGET.emit(local, "dev", {})) == 1
+
+
+def with_identity(graph: Graph, **update: Any) -> Graph:
+    """The same source with more said of identity."""
+    spec = graph.platform.spec
+    changed = spec.model_copy(update={"identity": spec.identity.model_copy(update=update)})
+    return replace(graph, platform=graph.platform.model_copy(update={"spec": changed}))
+
+
+def test_an_organization_holds_a_tenants_own_people(graph: Graph) -> None:
+    organized = with_identity(graph, tenants="organizations")
+    realm = realm_of(organized)
+    assert realm["organizationsEnabled"] is True
+    assert realm["organizations"] == [
+        {
+            "name": name,
+            "alias": name,
+            "description": name.upper(),
+            "enabled": True,
+            "attributes": {"stoa.managed": [name], "tenant": [name]},
+            "members": [{"membershipType": "UNMANAGED", "username": p} for p in people],
+        }
+        for name, people in (("greg", ["sorrento"]), ("ioi", ["art3mis", "parzival"]))
+    ]
+    assert findings(organized, realm) == []
+    assert not {"organizations", "organizationsEnabled"} & set(realm_of(graph))
+
+
+def organization(realm: Realm, name: str) -> Realm:
+    return by("name", name, realm["organizations"])
+
+
+ORGANIZED: Mapping[str, tuple[Mutation, str]] = {
+    "off": (lambda r: r.update(organizationsEnabled=False), "`organizationsEnabled` is false"),
+    "a tenant less": (lambda r: r["organizations"].pop(), "the realm lacks the Organization `ioi`"),
+    "one more": (
+        lambda r: r["organizations"].append({**organization(r, "ioi"), "name": "all"}),
+        "the realm has the Organization `all`",
+    ),
+    "another tenant's person": (
+        lambda r: organization(r, "greg")["members"].append({"username": "parzival", "membershipType": "UNMANAGED"}),
+        "the Organization `greg` has the members `parzival`, `sorrento`",
+    ),
+    "nobody": (lambda r: organization(r, "greg").update(members=[]), "the Organization `greg` has the members nobody"),
+    "accounts that go with it": (
+        lambda r: organization(r, "greg")["members"][0].update(membershipType="MANAGED"),
+        "accounts belong to the Organization `greg`, and would go with it",
+    ),
+    "another's mark": (
+        lambda r: organization(r, "greg")["attributes"].update({"stoa.managed": ["ioi"]}),
+        "the Organization `greg` differs in `attributes`",
+    ),
+    "a domain": (
+        lambda r: organization(r, "greg").update(domains=[{"name": "ioi.example"}]),
+        "the Organization `greg` differs in `domains`",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ORGANIZED)
+def test_verify_reports_an_organization(graph: Graph, name: str) -> None:
+    mutate, message = ORGANIZED[name]
+    organized = with_identity(graph, tenants="organizations")
+    realm = realm_of(organized)
+    mutate(realm)
+    assert ("STOA659", message) in [(code, said) for code, _, said in findings(organized, realm)]
+
+
+def test_what_the_older_version_lacks_is_left_out_or_refused(graph: Graph) -> None:
+    older = with_identity(graph, keycloak="26.4")
+    realm = realm_of(older)
+    assert "maxSecondaryAuthFailures" not in realm
+    assert realm_of(graph) == realm | {"maxSecondaryAuthFailures": 10}
+    assert findings(older, realm) == []
+    assert [f[0] for f in findings(older, realm_of(graph))] == ["STOA657"]
+    assert [f[0] for f in findings(graph, realm)] == ["STOA650"]
+
+
+def features(graph: Graph) -> Graph:
+    return with_identity(graph, features=["cimd", "resource-indicators"], metadata_hosts=["claude.ai", "*.b.example"])
+
+
+def test_a_feature_changes_the_realm_only_where_it_is_declared(graph: Graph) -> None:
+    plain, realm = realm_of(graph), realm_of(features(graph))
+    assert findings(features(graph), realm) == []
+    resource = client(realm, "https://mcp.stoa.example/mcp")
+    assert resource["attributes"] == {"resource_url": "https://mcp.stoa.example/mcp", "stoa.managed": "platform"}
+    assert (resource["bearerOnly"], resource["standardFlowEnabled"]) == (True, False)
+    policy = by("name", "stoa-cimd", realm["clientPolicies"]["policies"])
+    hosts = ["*.b.example", "claude.ai"]
+    assert policy["conditions"][0]["configuration"] == {
+        "client-id-uri-scheme": ["https"],
+        "client-id-uri-allow-permitted-domains": hosts,
+    }
+    document, *_ = by("name", "stoa-cimd", realm["clientProfiles"]["profiles"])["executors"]
+    assert document["configuration"]["cimd-allow-http-scheme"] is False
+    assert document["configuration"]["cimd-allow-permitted-domains"] == hosts
+    assert realm["defaultOptionalClientScopes"] == ["stoa-mcp"]
+    text = json.dumps(plain)
+    assert not any(word in text for word in ("cimd", "resource_url", "stoa-roles", "client-id-uri"))
+
+
+FEATURED: Mapping[str, tuple[Mutation, str, str]] = {
+    "any host": (
+        lambda r: by("name", "stoa-cimd", r["clientPolicies"]["policies"])["conditions"][0]["configuration"].update(
+            {"client-id-uri-allow-permitted-domains": ["*"]}
+        ),
+        "STOA650",
+        "not only applications of the declared hosts can register by a document",
+    ),
+    "plain HTTP": (
+        lambda r: by("name", "stoa-cimd", r["clientProfiles"]["profiles"])["executors"][0]["configuration"].update(
+            {"cimd-allow-http-scheme": True}
+        ),
+        "STOA650",
+        "not only applications of the declared hosts can register by a document",
+    ),
+    "every role": (
+        lambda r: by("name", "stoa-cimd", r["clientProfiles"]["profiles"])["executors"].pop(1),
+        "STOA650",
+        "applications that register by a document are not held to `full-scope-disabled`",
+    ),
+    "no roles": (
+        lambda r: r["defaultDefaultClientScopes"].remove("stoa-roles"),
+        "STOA642",
+        "a token of `art3mis` for an application that registered itself has nothing in `roles`, not `reader`",
+    ),
+    "tokens for the gateway without asking": (
+        lambda r: r["defaultDefaultClientScopes"].append("stoa-mcp"),
+        "STOA652",
+        "later clients are given",
+    ),
+    "a resource of another address": (
+        lambda r: client(r, "https://mcp.stoa.example/mcp")["attributes"].update(resource_url="https://e.example/mcp"),
+        "STOA643",
+        "`https://mcp.stoa.example/mcp` does not stand for the gateway alone",
+    ),
+    "no resource": (
+        lambda r: r["clients"].remove(client(r, "https://mcp.stoa.example/mcp")),
+        "STOA643",
+        "the gateway's address is no resource that a token could be asked for",
+    ),
+    "an application that is a resource": (
+        lambda r: client(r, "ioi.web")["attributes"].update(resource_url="https://mcp.stoa.example/mcp"),
+        "STOA652",
+        "`ioi.web` stands for the resource of an address",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FEATURED)
+def test_verify_reports_a_feature(graph: Graph, name: str) -> None:
+    mutate, code, message = FEATURED[name]
+    realm = realm_of(features(graph))
+    mutate(realm)
+    found = findings(features(graph), realm)
+    assert any(c == code and said.startswith(message) for c, _, said in found), found
+
+
+@pytest.mark.parametrize(
+    ("update", "code", "message"),
+    [
+        ({"keycloak": "26.4", "features": ["cimd"], "metadata_hosts": ["a.example"]}, "STOA657", "26.4 has no feature"),
+        ({"keycloak": "26.4", "features": ["resource-indicators"]}, "STOA657", "has no feature `resource-indicators`"),
+        ({"tenants": "organizations", "strategy": "realm-per-tenant"}, "STOA658", "is for one realm"),
+        ({"features": ["cimd"]}, "STOA658", "`cimd` trusts no host"),
+        ({"metadata_hosts": ["a.example"]}, "STOA658", "`metadataHosts` is for the feature `cimd`"),
+        ({"features": ["resource-indicators"] * 2}, "STOA658", "is there twice"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_refused(
+    graph: Graph, update: Mapping[str, Any], code: str, message: str
+) -> None:
+    changed = with_identity(graph, **update)
+    report = Report()
+    TARGET.verify(changed, "prod", {a.path: a for a in TARGET.emit(changed, "prod", {})}, report)
+    found = [(d.rule.code, d.message) for d in report.sorted()]
+    assert any(c == code and message in said for c, said in found), found
