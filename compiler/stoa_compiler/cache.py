@@ -286,11 +286,11 @@ def compiler_digest(cache: Cache) -> str | None:
         if found is None:
             return None
         parts.append(found.digest)
-    parts += _installed()
+    parts += installed()
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _installed() -> list[str]:
+def installed() -> list[str]:
     """The packages that count, each with its version, as the folders of their metadata are called."""
     names = set()
     for folder in sys.path:

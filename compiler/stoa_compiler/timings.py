@@ -1,7 +1,7 @@
 """Timings: where a run's time and memory went, for `stoa compile --timings`, and its profile for `--profile`."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -21,21 +21,29 @@ class CountedCache(Cache):
 
     def __init__(self, cache: Cache) -> None:
         super().__init__(cache.folder, cache.limit)
+        self._cache = cache
         self.found = self.absent = self.kept = 0
 
     def get(self, key: str) -> bytes | None:
         """The entry, counted."""
-        content = super().get(key)
-        if content is None:
-            self.absent += 1
-        else:
-            self.found += 1
-        return content
+        return self.get_many([key]).get(key)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Those of the entries that are there, all counted."""
+        found = self._cache.get_many(keys)
+        self.found += len(found)
+        self.absent += len(keys) - len(found)
+        return found
 
     def put(self, key: str, *payload: bytes) -> None:
         """Keeps the entry, and counts it."""
-        super().put(key, *payload)
+        self._cache.put(key, *payload)
         self.kept += 1
+
+    def put_many(self, entries: Mapping[str, bytes]) -> None:
+        """Keeps the entries, and counts them."""
+        self._cache.put_many(entries)
+        self.kept += len(entries)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,22 @@ if TYPE_CHECKING:
     from stoa_compiler.cache import Cache
     from stoa_compiler.kept import Kept, Run
     from stoa_compiler.load import Placed
+    from stoa_compiler.shares import Engine, Memory
+
+_ENGINE = "Where the tenants are compiled: here, or on a Dask cluster."
+
+
+class Shard(click.ParamType[tuple[int, int]]):
+    """`N/M`."""
+
+    name = "N/M"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Number and count."""
+        number, slash, count = str(value).partition("/")
+        if not slash or not (number.isdecimal() and count.isdecimal()) or not 1 <= int(number) <= int(count) <= 10_000:
+            self.fail(f"`{value}` is not N/M, such as 1/4", param, ctx)
+        return int(number), int(count)
 
 
 @click.command("compile")
@@ -43,6 +59,13 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="File for a profile that pstats reads; one process then does all the work.",
 )
+@click.option(
+    "--shard",
+    type=Shard(),
+    help="Only part N of M of the tenants, for `stoa merge`: --out is then a part, and no bundle.",
+)
+@click.option("--engine", type=click.Choice(("local", "dask")), default="local", show_default=True, help=_ENGINE)
+@click.option("--scheduler", help="Where the Dask scheduler listens, such as tcp://host:8786.")
 @report_options
 @jobs_option
 @cache_options
@@ -53,6 +76,9 @@ def command(
     keep_going: bool,
     timings: bool,
     profile: Path | None,
+    shard: "tuple[int, int] | None",
+    engine: str,
+    scheduler: str | None,
     outputs: Outputs,
     jobs: int,
     cache: "Cache | None",
@@ -65,19 +91,28 @@ def command(
     Findings go where `stoa check` puts them. With `--format json`, stdout has a summary where there is no error.
     """
     watch, start_cpu = Stopwatch(), cpu_seconds()
+    if (engine == "dask") != (scheduler is not None):
+        raise click.UsageError("--engine dask and --scheduler go together")
+    if keep_going and (shard or scheduler):
+        raise click.UsageError("--keep-going compiles in one process: it goes neither with --shard nor with --engine")
+    if shard is not None:
+        from stoa_compiler.cli.merge import write_part
+
+        raise SystemExit(write_part(source, environment, out, shard, outputs))
     if timings or profile is not None:
         from stoa_compiler.timings import CountedCache, Timings, profiled, slowest
     counted = CountedCache(cache) if timings and cache else None
-    call = _Call(source, environment, out, keep_going, outputs, jobs if profile is None else 1, counted or cache, watch)
+    jobs = jobs if profile is None else 1
+    call = Call(source, environment, out, keep_going, outputs, jobs, counted or cache, watch, _engine(scheduler))
     if profile is None:
-        done = _run(call)
+        done = run(call)
     else:
         try:
             stream = profile.open("wb")
         except OSError as error:
             fail(f"the profile `{profile}` cannot be written: {error.strerror}", OUTSIDE)
         with stream, profiled(stream):
-            done = _run(call)
+            done = run(call)
     elapsed = time.perf_counter() - watch.started
     told = None
     if timings:
@@ -92,8 +127,20 @@ def command(
     raise SystemExit(done.code)
 
 
+def _engine(scheduler: str | None) -> "Engine | None":
+    if scheduler is None:
+        return None
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        fail("--engine dask needs Dask: pip install 'stoa-platform[distributed]'", OUTSIDE)
+    from stoa_compiler.distributed import on_cluster
+
+    return on_cluster(scheduler)
+
+
 @dataclass(frozen=True)
-class _Call:
+class Call:
     """What the command was asked for."""
 
     source: Path
@@ -104,6 +151,9 @@ class _Call:
     jobs: int
     cache: "Cache | None"
     watch: Stopwatch
+    engine: "Engine | None" = None
+    memory: "Memory | None" = None
+    """What is known of tenants already, where the cache does not tell."""
 
     @property
     def as_summary(self) -> bool:
@@ -122,7 +172,7 @@ class _Done:
     summary: Mapping[str, Any] | None = None
 
 
-def _run(call: _Call) -> _Done:
+def run(call: Call) -> _Done:
     """Compiles or recalls, publishes the findings, and writes the bundle."""
     watch, as_summary = call.watch, call.as_summary
     outputs = replace(call.outputs, form="text") if as_summary else call.outputs
@@ -131,19 +181,19 @@ def _run(call: _Call) -> _Done:
             from stoa_compiler.kept import Run
 
             options = {"env": call.environment, "keepGoing": call.keep_going, "summary": as_summary}
-            run = Run.of(call.cache, call.source, "compile", options)
-            kept = run.recall(outputs.forms) if run else None
-        result = _recalled(kept) if kept else _compiled(call, run)
+            earlier = Run.of(call.cache, call.source, "compile", options)
+            kept = earlier.recall(outputs.forms) if earlier else None
+        result = _recalled(kept) if kept else _compiled(call, earlier)
         with watch.phase("keep"):
-            if run and not kept and not run.keep(result.found, result.files, result.facts):
-                run = None
+            if earlier and not kept and not earlier.keep(result.found, result.files, result.facts):
+                earlier = None
     report, facts = Report(list(result.found)), result.facts
     if not facts["rendered"]:
-        call.outputs.publish(report, result.files, run)
+        call.outputs.publish(report, result.files, earlier)
         return _Done(result, FINDINGS, kept is not None)
-    outputs.publish(report, result.files, run)
+    outputs.publish(report, result.files, earlier)
     with showing(watch):
-        changed = _write(call, result, run)
+        changed = _write(call, result, earlier)
     code = FINDINGS if facts["leftOut"] else 0
     if not call.outputs.on_stdout:
         _say(call, facts, changed)
@@ -181,7 +231,7 @@ def _recalled(kept: "Kept") -> _Result:
     return _Result(kept.found, kept.files, kept.facts, None)
 
 
-def _compiled(call: _Call, run: "Run | None") -> _Result:
+def _compiled(call: Call, run: "Run | None") -> _Result:
     """What compiling gives; ends the command where the environment is not declared."""
     environment, keep_going, watch = call.environment, call.keep_going, call.watch
     with watch.phase("import"):
@@ -203,8 +253,13 @@ def _compiled(call: _Call, run: "Run | None") -> _Result:
                 bundle = render(graph, environment, rendered, watch, call.jobs)
             report.found.extend(rendered.found)
     else:
-        memory = run.tenants if run else FORGETFUL
-        result = compiled(call.source, report, [environment], call.jobs, watch, memory)
+        memory = call.memory or (run.tenants if run else FORGETFUL)
+        try:
+            result = compiled(call.source, report, [environment], call.jobs, watch, memory, call.engine)
+        except RuntimeError as error:
+            if call.engine is None:
+                raise
+            fail(str(error), OUTSIDE)
         graph, source, tools = result.graph, result.source, result.tools
         bundle = result.bundles.get(environment)
     if graph is not None and (keep_going or not report.errors):
@@ -233,7 +288,7 @@ def _compiled(call: _Call, run: "Run | None") -> _Result:
     return _Result(report.sorted(), files, facts, contents, source.placed)
 
 
-def _write(call: _Call, result: _Result, run: "Run | None") -> bool:
+def _write(call: Call, result: _Result, run: "Run | None") -> bool:
     """Puts the bundle into its folder; False where it lies there already."""
     contents, out, watch = result.contents, call.out, call.watch
     with watch.phase("recall" if contents is None else "keep", "bundle"):
@@ -258,7 +313,7 @@ def _write(call: _Call, result: _Result, run: "Run | None") -> bool:
         fail(f"`{out}` cannot be written: {error.strerror}", OUTSIDE)
 
 
-def _say(call: _Call, facts: Mapping[str, Any], changed: bool) -> None:
+def _say(call: Call, facts: Mapping[str, Any], changed: bool) -> None:
     """What was done, for people."""
     elapsed = round((time.perf_counter() - call.watch.started) * 1000)
     click.echo(

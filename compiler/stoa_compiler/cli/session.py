@@ -39,7 +39,7 @@ def cache_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options `--cache` and `--no-cache`, which the command takes as one `cache`."""
 
     @wraps(command)
-    def with_cache(*, folder: Path | None, no_cache: bool, **rest: Any) -> None:
+    def with_cache(*, folder: str | None, no_cache: bool, **rest: Any) -> None:
         command(**rest, cache=None if no_cache else _opened(folder))
 
     for option in (
@@ -49,19 +49,26 @@ def cache_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--cache",
             "folder",
-            type=click.Path(file_okay=False, path_type=Path),
             envvar="STOA_CACHE",
-            help="Folder for results of earlier runs, which nobody else may write to; else the user's own.",
+            help="Folder for results of earlier runs, which nobody else may write to, or the URL of a store that is "
+            "shared (fsspec; sealed with STOA_CACHE_KEY); else the user's own folder.",
         ),
     ):
         with_cache = option(with_cache)
     return with_cache
 
 
-def _opened(folder: Path | None) -> "Cache | None":
+def _opened(folder: str | None) -> "Cache | None":
+    if folder is not None and "://" in folder:
+        from stoa_compiler.stores import SharedCache, StoreRefused
+
+        try:
+            return SharedCache.at(folder)
+        except StoreRefused as refusal:
+            fail(str(refusal), OUTSIDE)
     from stoa_compiler.cache import Cache
 
-    cache = Cache.open(folder)
+    cache = Cache.open(Path(folder) if folder is not None else None)
     if cache is None and folder is not None:
         click.echo(f"warning: the cache `{folder}` is not used: it is no folder that only you may write to", err=True)
     return cache
