@@ -2,7 +2,7 @@
 
 from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
 from stoa_compiler.graph import Graph
-from stoa_compiler.plan.conditions import FACTS, Missing, Mistake, Trouble, Wrong, condition
+from stoa_compiler.plan.conditions import FACTS, VALUES, Missing, Mistake, Trouble, Wrong, condition
 from stoa_compiler.source import Document, Loc, Span
 
 UNREADABLE = Rule(
@@ -36,13 +36,21 @@ NO_SUCH_TENANT = Rule(
     help="Correct the name, or remove the entry.",
 )
 
-RULES = (UNREADABLE, UNKNOWN_FACT, WRONG_TYPE, GROWING, NO_SUCH_TENANT)
+NEVER = Rule(
+    code="STOA486",
+    title="the condition compares with what never is",
+    why="It would be false for every change, and the rule would never ask for an approval.",
+    help="Use one of the values that docs/policies.md lists.",
+)
+
+RULES = (UNREADABLE, UNKNOWN_FACT, WRONG_TYPE, GROWING, NO_SUCH_TENANT, NEVER)
 
 _RULE: dict[Trouble, Rule] = {
     "syntax": UNREADABLE,
     "unknown": UNKNOWN_FACT,
     "type": WRONG_TYPE,
     "growing": GROWING,
+    "never": NEVER,
 }
 
 
@@ -78,6 +86,10 @@ def _add(document: Document, loc: Loc, mistake: Mistake, report: Report) -> None
         close = nearest(mistake.name.removeprefix("change."), list(FACTS))
         advice = f"Is `change.{close}` meant?" if close else ""
         notes = [] if close else [Note(f"a change has {listed(sorted(FACTS), limit=len(FACTS))}")]
+    if mistake.trouble == "never":
+        fact, _, value = mistake.name.partition("=")
+        close = nearest(value, VALUES[fact])
+        advice = f"Is `{close}` meant?" if close else f"It is one of {listed(VALUES[fact], limit=20)}."
     report.add(_RULE[mistake.trouble], _words(document, loc, mistake), mistake.message, notes, advice)
 
 

@@ -5,11 +5,15 @@ values and never becomes part of an expression, whatever is in it.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from stoa_compiler.plan.changes import SECTIONS, Direction
+from stoa_schemas.documents.access import SideEffects
+from stoa_schemas.documents.platform import ClassificationName, EnvironmentName
 
 if TYPE_CHECKING:
     from cel_expr_python import cel
@@ -43,6 +47,15 @@ FACTS: Mapping[str, tuple[Kind, str]] = {
 """What a condition can ask of a `change`, with its type. Every change has every fact: one that says nothing is ``, `[]`
 or `false`."""
 
+VALUES: Mapping[str, tuple[str, ...]] = {
+    "section": tuple(s.value for s in SECTIONS),
+    "direction": get_args(Direction),
+    "classifications": get_args(ClassificationName),
+    "sideEffects": get_args(SideEffects),
+    "environments": get_args(EnvironmentName),
+}
+"""Facts that take no other values than these."""
+
 MAX_TEXT = 4_096
 """Characters of one value. A longer one is not judged, and counts as demanding the rule."""
 MAX_NESTED = 2
@@ -65,7 +78,15 @@ _SKIPPED = re.compile(
 _LOOPS = frozenset({"all", "exists", "exists_one", "existsOne", "filter"})
 _GROWING = frozenset({"map", "transformList", "transformMap", "transformMapEntry"})
 
-Trouble = Literal["syntax", "unknown", "type", "growing"]
+_TEXT = r"""(?:"[^"\\\n]*"|'[^'\\\n]*')"""
+_NAMED = "|".join(VALUES)
+_COMPARED = re.compile(
+    rf"change\.({_NAMED})\s*(?:==|!=)\s*({_TEXT})"
+    rf"|({_TEXT})\s*(?:==|!=|\bin\b)\s*change\.({_NAMED})\b"
+    rf"|change\.({_NAMED})\s+in\s*(\[[^\]]*\])"
+)
+
+Trouble = Literal["syntax", "unknown", "type", "growing", "never"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +158,8 @@ def condition(text: str) -> Condition:
                 )
             ]
         )
+    if never := list(_never(text)):
+        raise Wrong(never)
     made = Condition(text, compiled)
     try:
         made.holds(NOTHING)
@@ -194,6 +217,19 @@ def _growing(text: str) -> "Sequence[Mistake]":
             said = f"`{name}` stands in {MAX_NESTED} others: its time would grow with each"
             found.append(_at(text, match.start(1), "growing", said))
     return found
+
+
+def _never(text: str) -> "Iterator[Mistake]":
+    """Comparisons of a fact with what it never is: one plainly beside the other, as people write them."""
+    for match in _COMPARED.finditer(text):
+        fact = match[1] or match[4] or match[5]
+        group = 2 if match[1] else 3 if match[4] else 6
+        for literal in re.finditer(_TEXT, match[group]):
+            value = literal[0][1:-1]
+            if value not in VALUES[fact]:
+                start = match.start(group) + literal.start()
+                said = f"`change.{fact}` is never `{value}`"
+                yield Mistake("never", said, literal[0], text.count(literal[0], 0, start), f"{fact}={value}")
 
 
 def _mistakes(text: str, said: str) -> list[Mistake]:
