@@ -164,10 +164,18 @@ def test_a_changed_line_is_told(against: Path, log: Log) -> None:
 
 def test_what_is_no_event_is_told(against: Path, log: Log, tmp_path: Path) -> None:
     path = tmp_path / "mixed.jsonl"
-    odd = [b"[]\n", b'{"specversion":"1.0"}\n', b"{\n", b'{"value":7}\n', b"\xff\xfe\n", b"[" * 5000 + b"\n"]
+    far = '{"specversion":"1.0","type":"dev.gostoa.decision.v1","source":"x","id":"1","time":"%s","data":%s}\n'
+    data = json.dumps(
+        dict.fromkeys(["subject", "tenant", "client", "asked", "arguments", "limit", "decision", "rule", "bundle"], "x")
+    )
+    full = data[:-1] + ', "tool": null, "approver": null, "duration_ms": %s}'
+    times = [("2026-01-01T00:00:00", "1"), ("0001-01-01T00:00:00Z", "1"), ("2026-01-01T00:00:00Z", "1e300")]
+    times += [("9999-12-31T23:59:59Z", "-1e9"), ("2026-01-01T00:00:00Z", '"1"'), ("now", "1")]
+    odd = [(far % (time, full % took)).encode() for time, took in times]
+    odd += [b"[]\n", b'{"specversion":"1.0"}\n', b"{\n", b'{"value":7}\n', b"\xff\xfe\n", b"[" * 5000 + b"\n"]
     path.write_bytes(b"".join(odd) + log(event(subject="art3mis")).read_bytes())
     facts = replayed(against, path)
-    assert len(facts["log"]["unreadable"]) == len(odd)
+    assert facts["log"]["unreadable"]["lines"] == len(facts["log"]["unreadable"]["first"]) == len(odd)
     assert changes(facts) == [("refused", "art3mis", "role", 1)]
 
 

@@ -8,6 +8,7 @@ arguments stays refused, and one whose arguments were taken is judged as if they
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple, Protocol
 
 from stoa_compiler.replay import limits
@@ -23,6 +24,7 @@ KINDS: tuple[Kind, ...] = ("refused", "approval", "unapproved", "allowed", "aska
 Before = Literal["allowed", "approved", "unseen", "limit", "approval", "arguments", "other"]
 """What a call came to: `other` is refused for a reason that no bundle decides."""
 After = Literal["allowed", "approval", "refused", "unknown"]
+_DAY = 86_400
 _UNSEEN = frozenset({"tool-unknown", "tool-not-visible"})
 _APPROVAL = frozenset({"approval-demanded", "approval-pending", "approval-rejected", "approval-expired"})
 
@@ -191,7 +193,7 @@ class _Replay:
     def __init__(self, access: Access, callers: Callers) -> None:
         self._access, self._callers = access, callers
         self._laws, self._counts = limits.Laws(access), limits.Counts()
-        self._known: dict[tuple[str, str, str, str | None, str], _Judged] = {}
+        self._known: dict[tuple[str, str, str, str | None, float], _Judged] = {}
         self.times: dict[limits.Key, list[float]] = defaultdict(list)
         """When each key of a rate was charged, or would have been."""
 
@@ -204,7 +206,7 @@ class _Replay:
 
     def _judge(self, call: Call, was: Before) -> tuple[_Judged, Verdict, limits.Charge | None]:
         name = call.asked if call.tool is None else call.tool.replace(":", "_")
-        at = (call.tenant, call.subject, call.client, name, call.time[:10])
+        at = (call.tenant, call.subject, call.client, name, call.at // _DAY)
         judged = self._known.get(at)
         if judged is None:
             judged = self._known[at] = self._decide(call, name)
@@ -230,7 +232,7 @@ class _Replay:
 
     def _decide(self, call: Call, name: str | None) -> _Judged:
         """Everything but the limits."""
-        access, day = self._access, call.time[:10]
+        access, day = self._access, _day(call)
         person = self._callers.of(call.subject, call.client, call.tenant)
         tenant = person_tenant(person, call.tenant)
         who = person.name if person is not None else call.subject
@@ -261,13 +263,18 @@ class _Replay:
         """Somebody whose roles nothing tells: only what no role could change is certain."""
         scope = "platform" if caller.tenant == PLATFORM_TENANT else "tenant"
         every = frozenset(r for r, entry in self._access.index.roles.items() if entry.scope == scope)
-        found = self._access.tool(caller._replace(roles=every), name, call.time[:10])
+        found = self._access.tool(caller._replace(roles=every), name, _day(call))
         if isinstance(found, Refusal):
             words = found.words if found.code != "role" else "no role of the tenant gives it"
             return _Judged(who, caller.tenant, Verdict("refused", found.code, words), caller, None)
         giving = ", ".join(f"`{r}`" for r in self._access.roles_that_give(name) if r in every)
         words = f"nothing tells the caller's roles; it is given to {giving}"
         return _Judged(who, caller.tenant, Verdict("unknown", "roles", words), caller, found)
+
+
+def _day(call: Call) -> str:
+    """The day in UTC on which the call came; subscriptions end with a day."""
+    return datetime.fromtimestamp(call.at, UTC).date().isoformat()
 
 
 def _notes(done: Comparison, callers: Callers) -> Iterator[str]:

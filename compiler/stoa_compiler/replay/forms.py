@@ -28,7 +28,7 @@ def as_text(done: Comparison, limit: int = 20) -> str:
 def _text(done: Comparison, limit: int) -> Iterator[str]:
     yield _head(done)
     yield f"  {_bundles(done)}"
-    yield from (f"  {line}" for line in _chain(done))
+    yield from (f"  {visible(line)}" for line in _chain(done))
     for kind in KINDS:
         groups = done.of(kind)
         if not groups:
@@ -84,7 +84,7 @@ def as_json(done: Comparison) -> bytes:
             "last": span[1],
             "decidedBy": [{"digest": d, "calls": n} for d, n in sorted(done.bundles.items())],
             "chain": {"verified": not log.chain and not log.unreadable, "findings": log.chain, "notes": log.notes},
-            "unreadable": log.unreadable,
+            "unreadable": {"lines": log.unreadable, "first": [visible(at) for at in log.unreadable_at]},
             "repeats": log.repeats,
             "outside": log.outside,
             "withoutCaller": log.nameless,
@@ -130,7 +130,7 @@ def _bundles(done: Comparison) -> str:
 def _chain(done: Comparison) -> Iterator[str]:
     log = done.log
     if log.unreadable:
-        yield f"{_many(len(log.unreadable), 'line')} could not be read, the first at {log.unreadable[0]}"
+        yield f"{_many(log.unreadable, 'line')} could not be read, the first at {log.unreadable_at[0]}"
     if not log.chain:
         yield f"the chain of {_many(log.lines, 'line')} is whole"
     else:

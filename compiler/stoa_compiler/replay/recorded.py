@@ -9,7 +9,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,9 @@ from stoa_schemas.audit import DECISION, LINE_LIMIT, MARK, place
 
 UNPACKED_LIMIT = 16 << 30
 """Bytes that one file may have when it is unpacked."""
+UNREADABLE_LIMIT = 100
+"""Places of lines that are no events that are kept."""
+_LATEST = 253_402_214_400
 _GZIP = b"\x1f\x8b"
 _WRAPPED = ("value", "payload")
 """Where tools that export topics put a message."""
@@ -64,8 +67,10 @@ class Log:
     calls: list[Call] = field(default_factory=list)
     repeats: int = 0
     """Lines that came a second time."""
-    unreadable: list[str] = field(default_factory=list)
-    """Where lines stand that are no events."""
+    unreadable: int = 0
+    """Lines that are no events."""
+    unreadable_at: list[str] = field(default_factory=list)
+    """Where the first of them stand."""
     nameless: int = 0
     """Decisions about requests whose caller was not known."""
     control: int = 0
@@ -186,8 +191,10 @@ def _take(file: Path, name: str, log: Log) -> None:
             if "specversion" not in event:
                 event = _unwrapped(event)
             seen.event(event)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            log.unreadable.append(f"{name}:{number}")
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            log.unreadable += 1
+            if log.unreadable <= UNREADABLE_LIMIT:
+                log.unreadable_at.append(f"{name}:{number}")
 
 
 def _unwrapped(event: Mapping[str, Any]) -> Any:
@@ -229,13 +236,21 @@ class _Seen:
         if arguments is None and limit is None:
             log.control += 1
             return
-        time, seconds, tool = event["time"], data["duration_ms"] / 1000, data["tool"]
+        time, seconds, tool = _text(event["time"]), data["duration_ms"] / 1000, data["tool"]
+        moment = datetime.fromisoformat(time)
+        if moment.tzinfo is not UTC:
+            if moment.tzinfo is None:
+                raise ValueError("a time without its zone")
+            time = moment.astimezone(UTC).isoformat()
+        at = moment.timestamp() - seconds
+        if not 0 <= at < _LATEST:
+            raise ValueError("a time that calendars do not reach")
         log.calls.append(
             Call(
-                datetime.fromisoformat(time).timestamp() - seconds,
+                at,
                 source,
                 number,
-                _text(time),
+                time,
                 _known(texts, data["decision"]),
                 _known(texts, data["rule"]),
                 _known(texts, subject),
