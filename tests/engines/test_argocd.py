@@ -381,7 +381,6 @@ def test_a_tenant_that_leaves_loses_its_tools_and_keeps_its_namespace(tampered: 
     revision = tampered.publish()
     tampered.argo.refresh()
     tampered.argo.wait_synced("stoa-prod-root", revision, healthy=False)
-    tampered.argo.wait_synced("stoa-prod-runtime", revision, healthy=False)
     until = time.monotonic() + 60
     gone = {"stoa-leaver-prod", "stoa-leaver-prod-bounds"}
     while gone & tampered.argo.applications().keys():
@@ -389,6 +388,14 @@ def test_a_tenant_that_leaves_loses_its_tools_and_keeps_its_namespace(tampered: 
         time.sleep(0.2)
     assert tampered.cluster.call("GET", "/api/v1/namespaces/stoa-leaver-prod")[1]["status"]["phase"] == "Active"
     assert [p["spec"] for p in tampered.cluster.call("GET", policies)[1]["items"]] == before
+    # No pod gets ready here, so old ConfigMaps are not pruned; but new pods are told to serve another bundle.
     runtime = f"/apis/apps/v1/namespaces/{GATEWAY_NAMESPACE}/deployments/stoa-stoa-runtime"
-    template = tampered.cluster.call("GET", runtime)[1]["spec"]["template"]
+    digest = json.loads((tampered.bundle / "bundle.json").read_bytes())["digest"]
+    until = time.monotonic() + 60
+    while True:
+        template = tampered.cluster.call("GET", runtime)[1]["spec"]["template"]
+        if template["metadata"]["annotations"]["gostoa.dev/bundle"] == digest:
+            break
+        assert time.monotonic() < until, template["metadata"]
+        time.sleep(0.2)
     assert "leaver" not in json.dumps(template["spec"]["volumes"])
