@@ -89,11 +89,10 @@ class _Heads:
         if made is None:
             common = b"".join(b"%b: %b\r\n" % field for field in fields)
             made = self._made[status] = (
-                STATUS_LINE[status]
-                + common
-                + b"content-type: application/json\r\ncache-control: private, no-store\r\ncontent-length: "
+                STATUS_LINE[status] + common + b"content-type: application/json\r\ncontent-length: "
             )
-        return b"%b%d\r\n%b\r\n" % (made, size, b"" if keeps else b"connection: close\r\n")
+        rest = b"" if keeps else b"connection: close\r\n"
+        return b"%b%d\r\ncache-control: private, no-store\r\n%b\r\n" % (made, size, rest)
 
 
 class Connection(HttpToolsProtocol):

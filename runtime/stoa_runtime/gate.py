@@ -228,6 +228,17 @@ class Gate:
         except _Stop as stop:
             return self._ended(serving, given, stop)
 
+    async def charged(self, scope: Scope) -> Caller | Response:
+        """The same, for requests that are charged to their tenant's rate as those of MCP are."""
+        caller = await self.authorize(scope)
+        if isinstance(caller, Response):
+            return caller
+        try:
+            await self._admit(self._serving(), caller.principal)
+        except _Stop as stop:
+            return self._ended(self._serving(), head(scope["headers"]), stop)
+        return caller
+
     def _ended(self, serving: Serving, given: Head, stop: _Stop) -> Response:
         """The answer that ends a request, once it is recorded."""
         response = stop.response if stop.rule is None else self._recorded(serving, given, stop)

@@ -272,7 +272,7 @@ class Runtime:
         self._current: Serving | None = None
         bounds = Bounds(settings.body_limit, settings.body_deadline)
         self._gate = Gate(self.serving, self._calls, audit, self._limits, bounds)
-        self._control = control.application(self._gate.authorize, audit, approvals)
+        self._control = control.application(self._gate.charged, audit, approvals)
         self._besides = Starlette(
             routes=[
                 Route("/healthz", _healthy, methods=["GET"]),

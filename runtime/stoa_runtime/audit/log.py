@@ -21,6 +21,8 @@ WhenFull = Literal["refuse", "wait"]
 KEY_BYTES = 16
 """What a key must have at least."""
 _LOOK_AGAIN = 0.02
+_GIVE_UP = 0.25
+"""Seconds between two looks at whether what is waited for can come at all."""
 
 
 class Log(Protocol):
@@ -167,7 +169,8 @@ class Audit:
     async def settled(self, seconds: float | None = None) -> None:
         """Returns when what is promised before an answer holds for every line so far, mostly without a suspension.
 
-        `AuditUnavailable` where it does not within `seconds`: withhold the answer.
+        `AuditUnavailable` where it does not within `seconds`: withhold the answer. A log that does not wait when it is
+        full does not wait for a sink that does not work either.
         """
         with self.lock:
             # Where nothing waits, `write` has failed for every line that is only kept.
@@ -177,11 +180,13 @@ class Audit:
                 return
             future = self.promises.wait(target)
         self._sink.hurry()
-        try:
-            async with asyncio.timeout(self._wait_seconds if seconds is None else seconds):
-                await future
-        except TimeoutError:
-            raise AuditUnavailable("the audit log did not take the line in time") from None
+        ends = time.monotonic() + (self._wait_seconds if seconds is None else seconds)
+        while not future.done():
+            left = ends - time.monotonic()
+            if left <= 0 or not (self._waits or self.works):
+                raise AuditUnavailable("the audit log did not take the line in time")
+            await asyncio.wait({future}, timeout=min(left, _GIVE_UP))
+        future.result()
 
     def close(self) -> None:
         """Writes what is left and lets go; a second time does nothing."""
