@@ -571,3 +571,35 @@ def _application(
             **facts,
         },
     )
+
+
+def environment_changes(pairs: Pairs, covered: set[tuple[tuple[str, str, str], Loc]]) -> Iterator[Change]:
+    """Tenants that come to an environment or leave it, and what is reached there then."""
+    for pair in pairs.tenants:
+        if pair.base is None or pair.head is None:
+            continue
+        before, after = pair.base.declared.spec.environments, pair.head.declared.spec.environments
+        for environment in [*(e for e in after if e not in before), *(e for e in before if e not in after)]:
+            gained = environment in after
+            node = pair.head if gained else pair.base
+            at: Loc = ("spec", "environments", (after if gained else before).index(environment))
+            covered.add((("Tenant", pair.head.name, pair.head.name), at))
+            said, tools, facts = _counted_tools(node.operations)
+            reach = f"{counted(len(node.people), 'person', 'people')} and {counted(len(node.consumers), 'consumer')}"
+            yield Change(
+                section=Section.EXPOSURE,
+                code="tenant-environment-gained" if gained else "tenant-environment-lost",
+                tenant=pair.head.name,
+                subject=pair.head.name,
+                text=f"tenant {q(pair.head.name)} is {'in' if gained else 'no longer in'} {q(environment)}"
+                f"{' now' if gained else ''}, with {said} for {reach}",
+                direction="gained" if gained else "lost",
+                spans=(Place("head" if gained else "base", node.origin.document.span(at)),),
+                details=tuple(f"tool {q(t)}" for t in tools),
+                data={
+                    "environments": [environment],
+                    "people": [p.username for p in node.people],
+                    "consumers": [c.client_id for c in node.consumers],
+                    **facts,
+                },
+            )

@@ -47,7 +47,7 @@ class Difference:
 
 def differences(documents: Documents) -> Iterator[Difference]:
     """Every difference below `spec` of a document that is on both sides, and of the platform's name."""
-    if documents.base is None or documents.head is None:
+    if documents.base is None or documents.head is None or documents.untouched:
         return
     start: Loc = ("spec",)
     for loc, before, after in _walk(documents.before.get("spec"), documents.after.get("spec"), start, start):

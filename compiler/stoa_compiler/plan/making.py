@@ -14,7 +14,7 @@ from stoa_compiler.diagnostics import Diagnostic, Report, Stop
 from stoa_compiler.graph import Graph
 from stoa_compiler.load import PLATFORM_FILE, Source
 from stoa_compiler.pipeline import judge
-from stoa_compiler.plan.access import access_changes
+from stoa_compiler.plan.access import access_changes, environment_changes
 from stoa_compiler.plan.artifacts import artifact_changes, bundle_digests
 from stoa_compiler.plan.changes import JSON, Change, Place, Plan, Section, Side
 from stoa_compiler.plan.declared import Difference, differences, said, uncovered
@@ -248,7 +248,8 @@ def _unsound(read: _Read) -> tuple[set[str], list[str]]:
 
 def _changes(pairs: Pairs, today: date) -> Iterable[Change]:
     covered: Covered = set()
-    made = [*access_changes(pairs, today), *tool_changes(pairs, covered), *things_changes(pairs)]
+    made = [*access_changes(pairs, today), *environment_changes(pairs, covered)]
+    made += [*tool_changes(pairs, covered), *things_changes(pairs)]
     if pairs.base is None:
         place = Place("head", pairs.head.origin.document.span(("metadata", "name")))
         text = f"the platform {q(pairs.head.name)} is new, with {counted(len(pairs.head.tenants), 'tenant')}"

@@ -33,11 +33,41 @@ class Documents:
     name: str
     base: Document | None
     head: Document | None
-    before: Mapping[str, Any]
-    """What is declared with all defaults filled in; empty where the document is not there."""
-    after: Mapping[str, Any]
-    renamed: bool = False
-    """Whether `before` is by names that something else got at head."""
+    declared: Pair[Any]
+    """The models of both."""
+    renaming: "Renaming"
+
+    @cached_property
+    def before(self) -> Mapping[str, Any]:
+        """What base declares with all defaults filled in, by the names of head; empty where it has no such document."""
+        found = self._before
+        if not found or self.renaming is same:
+            return found
+        metadata = getattr(self.declared.base, "metadata", None)
+        owner = getattr(metadata, "name" if self.kind == "Tenant" else "tenant", "")
+        return self.renaming(self.kind, owner, found)
+
+    @cached_property
+    def _before(self) -> Mapping[str, Any]:
+        return _dumped(self.declared.base)
+
+    @cached_property
+    def after(self) -> Mapping[str, Any]:
+        """The same of head."""
+        return _dumped(self.declared.head)
+
+    @property
+    def renamed(self) -> bool:
+        """Whether `before` is by names that something else got at head."""
+        return self.before != self._before
+
+    @property
+    def untouched(self) -> bool:
+        """Whether both sides are the same bytes and the same thing."""
+        same_bytes = (
+            self.base is not None and self.head is not None and self.base.file.content == self.head.file.content
+        )
+        return same_bytes and self.renaming is same
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -220,16 +250,20 @@ def _documents(
     head: tuple[Origin, Any] | None,
     renaming: Renaming,
 ) -> Documents:
-    def dump(of: tuple[Origin, Any] | None) -> Mapping[str, Any]:
-        return {} if of is None else of[1].model_dump(mode="json", by_alias=True)
-
-    old = declared = dump(base)
-    if base is not None and old and renaming is not same:
-        owner = base[1].metadata.name if kind == "Tenant" else getattr(base[1].metadata, "tenant", "")
-        old = renaming(kind, owner, old)
     return Documents(
-        kind, tenant, name, base and base[0].document, head and head[0].document, old, dump(head), old != declared
+        kind,
+        tenant,
+        name,
+        base and base[0].document,
+        head and head[0].document,
+        Pair(base and base[1], head and head[1]),
+        renaming,
     )
+
+
+def _dumped(model: Any) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = {} if model is None else model.model_dump(mode="json", by_alias=True)
+    return found
 
 
 def name_of(pair: Pair[Any]) -> str:

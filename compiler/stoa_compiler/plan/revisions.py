@@ -43,6 +43,10 @@ _ENVIRONMENT = {
 }
 
 
+_OF_HOOKS = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"}
+"""What Git sets for a hook: the repository is the one around the source, whoever calls."""
+
+
 class Unreachable(Exception):
     """A side that cannot be read, in a sentence; nothing is wrong with what was asked."""
 
@@ -387,7 +391,7 @@ def _git(folder: Path, arguments: Sequence[str], given: bytes | None = None) -> 
             input=given,
             stdin=subprocess.DEVNULL if given is None else None,
             capture_output=True,
-            env={**os.environ, **_ENVIRONMENT},
+            env={**{k: v for k, v in os.environ.items() if k not in _OF_HOOKS}, **_ENVIRONMENT},
             check=False,
         )
     except FileNotFoundError:

@@ -10,6 +10,7 @@ from stoa_compiler.plan.pairs import Documents, Operations, Pair, Pairs, name_of
 from stoa_compiler.plan.wording import counted, joined, json_difference, names, q, text_difference
 from stoa_compiler.source import Loc
 from stoa_schemas.base import calls_per_second
+from stoa_schemas.bundle import Request
 
 Key = tuple[str, str, str]
 Covered = set[tuple[Key, Loc]]
@@ -149,7 +150,7 @@ ASPECTS: tuple[Aspect, ...] = (
     Aspect(
         "request-changed",
         "request to the backend",
-        lambda o: o.request.model_dump(mode="json", by_alias=True, exclude_none=True),
+        lambda o: o.request,
         ("method", "path", "from", "parameters"),
         (),
         shown=json_difference,
@@ -197,8 +198,9 @@ _PLATFORM_PLACES: dict[str, tuple[Loc, ...]] = {
 }
 
 
-def _of_both(before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Both requests without the arguments that only one has: these are told of with the input schema."""
+def _of_both(base: Request, head: Request) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both requests as JSON, without the arguments that only one has: these are told of with the input schema."""
+    before, after = (r.model_dump(mode="json", by_alias=True, exclude_none=True) for r in (base, head))
     both = before["arguments"].keys() & after["arguments"].keys()
     old, new = ({**r, "arguments": {k: v for k, v in r["arguments"].items() if k in both}} for r in (before, after))
     return old, new
@@ -241,19 +243,25 @@ class _Found:
 def tool_changes(pairs: Pairs, covered: Covered) -> Iterator[Change]:
     """What is otherwise about tools that are on both sides."""
     documents = {d.key: d for d in pairs.documents}
+    platform = documents[_PLATFORM]
+    kept = [(side["spec"]["defaults"], side["spec"]["classifications"]) for side in (platform.before, platform.after)
+            if side]  # fmt: skip
+    settled = len(kept) == 2 and kept[0] == kept[1]
     groups: dict[tuple[str, str, str], list[_Found]] = {}
     for pair in pairs.operations:
         base, head = pair.on("base"), pair.on("head")
         if base is None or head is None:
             continue
+        contract = documents["UniversalAPIContract", name_of(pair.tenant), name_of(pair.contract)]
+        if settled and contract.untouched:
+            continue
         for aspect in ASPECTS:
             before, after = aspect.of(base[1]), aspect.of(head[1])
-            if aspect.code == "request-changed":
+            if aspect.code == "request-changed" and before != after:
                 before, after = _of_both(before, after)
             if before == after:
                 continue
-            contract = documents["UniversalAPIContract", name_of(pair.tenant), name_of(pair.contract)]
-            key, loc, told = _cause(aspect, pair, contract, documents[_PLATFORM])
+            key, loc, told = _cause(aspect, pair, contract, platform)
             covered |= told
             found = _Found(pair, aspect, before, after, key, loc)
             if aspect.shown is not None:  # The same step in many tools is one line, wherever they are.

@@ -140,6 +140,12 @@ def _inline(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
+    """Our own words; should a value be among them after all, nothing of it becomes a link, mention or quick action."""
+    parts = re.split(r"(\S*(?:://|www\.|@)\S*|(?:^|(?<=\s))/\S*)", text)
+    return "".join(code(part) if number % 2 else _words(part) for number, part in enumerate(parts))
+
+
+def _words(text: str) -> str:
     return re.sub(r"([\\*_\[\]<>#|~!@&`])", r"\\\1", text).replace("\n", " ")
 
 
@@ -166,6 +172,6 @@ def _mark(kind: str) -> str:
 def _findings(plan: Plan, limit: int) -> Iterator[str]:
     for d in plan.findings[:limit]:
         at = code(visible(str(d.span))[:200])
-        yield f"- {d.rule.severity} {d.rule.code} at {at}: {_inline(visible(d.message)[:300])}"
+        yield f"- {d.rule.severity} {d.rule.code} at {at}: {code(visible(d.message)[:300])}"
     if len(plan.findings) > limit:
         yield f"- and {len(plan.findings) - limit:,} more"
