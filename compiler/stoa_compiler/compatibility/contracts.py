@@ -19,6 +19,7 @@ from stoa_compiler.source import Loc, Span
 from stoa_schemas import bundle
 
 SIDE_EFFECTS = ("none", "read", "write", "destructive")
+MAX_QUOTED = 160
 _TEMPLATE = re.compile(r"\{[^{}]*\}")
 
 
@@ -145,8 +146,9 @@ def _shape_of(path: str) -> str:
 
 
 def _quoted(text: object) -> str:
-    """Text for between backticks."""
-    return str(text).replace("`", "'")
+    """Text for between backticks, not too long to read."""
+    shown = str(text).replace("`", "'")
+    return shown if len(shown) <= MAX_QUOTED else f"{shown[: MAX_QUOTED - 3]}..."
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,8 @@ class _Operations:
             text = f"the argument `{_quoted(name)}` went to the {before.in_} and goes to the {after.in_}"
             yield self._break("argument-place-changed", text, loc, loc, "key", name)
             return
-        if before.name != after.name and before.in_ != "path":  # A path's parameter has no name in the request.
+        names = [p.name.lower() if p.in_ == "header" else p.name for p in (before, after)]
+        if names[0] != names[1] and before.in_ != "path":  # A path's parameter has no name in the request.
             said_of = f"was called `{_quoted(before.name)}` in the {before.in_} and is called `{_quoted(after.name)}`"
             yield self._break(
                 "argument-name-changed", f"the argument `{_quoted(name)}` {said_of}", loc, loc, "key", name
@@ -310,14 +313,19 @@ class _Operations:
         if old == new:
             return
         reported: set[Place] = set()
-        for problem in accepts_all(old, new).problems:
+        problems = accepts_all(old, new).problems
+        for problem in problems:
             reported.add((*problem.place, problem.name) if problem.name else problem.place)
             yield self._of_schema("request", problem)
         before, after = outline(old), outline(new)
         yield from self._defaults(before, after)
         if complete(before) and complete(after):
             for place, node in before.items():
-                if place not in after and place[:-1] in {(), *after} and place not in reported:
+                if (
+                    place not in after
+                    and place[:-1] in {(), *after}
+                    and place not in reported | _others(problems, place)
+                ):
                     text = f"the argument `{_quoted(shown(place))}` was named, and is taken without a meaning now"
                     yield self._at("request-property-ignored", text, "input", node.pointer, (), place)
 
@@ -346,10 +354,11 @@ class _Operations:
             return
         before, after = outline(old), outline(new)
         lost: set[Place] = set()
+        problems = accepts_all(new, old).problems
         if complete(before) and complete(after):
             kept = outline(self.head.backend_schema) if self.head.backend_schema is not None else after
             for place, node in before.items():
-                if place in after or any(place[:n] in lost for n in range(1, len(place))):
+                if place in after or any(place[:n] in lost for n in range(1, len(place))) or _others(problems, place):
                     continue
                 lost.add(place)
                 name = _quoted(shown(place))
@@ -362,7 +371,7 @@ class _Operations:
                 else:
                     text = f"the answer named `{name}`, and names it no longer"
                     yield self._at("answer-property-removed", text, "output", node.pointer, (), place)
-        for problem in accepts_all(new, old).problems:
+        for problem in problems:
             place = (*problem.place, problem.name) if problem.name else problem.place
             if problem.family in ("claimed", "required") and place in lost:
                 continue  # Told above.
@@ -386,6 +395,12 @@ class _Operations:
         if problem.name:
             place = (*place, problem.name)
         return self._break(code, _sentence(request, problem, code), base, head, "value", shown(place), problem.example)
+
+
+def _others(problems: Sequence[Problem], place: Place) -> set[Place]:
+    """The place, where it lies below a value of which all is said by its being of another type."""
+    typed = {p.place for p in problems if p.family == "type" and p.certain}
+    return {place} if any(place[:n] in typed for n in range(len(place))) else set()
 
 
 def _placed_at(made: Break, base: Span, head: Span) -> Break:

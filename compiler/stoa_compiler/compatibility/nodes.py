@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from hashlib import sha256
+from itertools import count
 from math import ceil, floor
 from typing import Any, TypeAlias
 from urllib.parse import unquote
@@ -59,11 +60,15 @@ class Spent(Exception):
     """More work than one comparison may take; what it would have found is not known."""
 
 
+_NUMBERS = count(1)
+
+
 class Root:
     """One whole schema, and what is known of its parts."""
 
     def __init__(self, schema: Any) -> None:
         self.schema = schema
+        self.number = next(_NUMBERS)
         self._kept: list[Any] = []
         self._targets: dict[str, Node] = {}
         self._fingerprints: dict[int, bytes] = {}
@@ -168,9 +173,9 @@ class Node:
     pointer: Pointer
 
     @property
-    def key(self) -> int:
-        """The same for the same subschema."""
-        return id(self.value) if not isinstance(self.value, bool) else int(self.value)
+    def key(self) -> tuple[int, int]:
+        """The same for the same subschema. Two wholes may share a part, and mean other definitions by it."""
+        return (0, int(self.value)) if isinstance(self.value, bool) else (self.root.number, id(self.value))
 
     @property
     def fingerprint(self) -> bytes:
@@ -200,6 +205,7 @@ class Node:
 
 Term: TypeAlias = tuple[Node, ...]
 """Subschemas that a value must fit all together."""
+TermKey: TypeAlias = tuple[tuple[int, int], ...]
 
 
 def term_of(nodes: Sequence[Node]) -> Term:
@@ -207,7 +213,7 @@ def term_of(nodes: Sequence[Node]) -> Term:
     return tuple({n.key: n for n in nodes if n.value is not True}.values())
 
 
-def key_of(term: Term) -> tuple[int, ...]:
+def key_of(term: Term) -> TermKey:
     """The same for the same conjunction."""
     return tuple(sorted(n.key for n in term))
 
@@ -478,8 +484,8 @@ class Expansion:
     """Conjunctions as unions of shapes, and which of these are empty."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, ...], list[Shape]] = {}
-        self._empty: dict[tuple[int, ...], bool] = {}
+        self._known: dict[TermKey, list[Shape]] = {}
+        self._empty: dict[TermKey, bool] = {}
         self.steps = 0
         self.limit = 20_000
         """Steps that one comparison may take."""
@@ -507,6 +513,13 @@ class Expansion:
             if kept is not None:
                 found.append(kept)
         return found
+
+    def apart(self, shape: Shape, term: Sequence[Node], depth: int = 0) -> bool:
+        """Whether it is certain that no value of the shape fits the subschemas too."""
+        try:
+            return all(self._kept(a, depth) is None for a in self._alternatives(list(term), shape, 0))
+        except Spent:
+            return False
 
     def _alternatives(self, pending: list[Node], shape: Shape, depth: int) -> Iterator[Shape]:
         nodes, nots, kinds = list(shape.nodes), list(shape.nots), shape.kinds
@@ -617,5 +630,5 @@ class Expansion:
         key = key_of(term)
         if key not in self._empty:
             self._empty[key] = False  # A value that must hold itself has an end somewhere, or is caught by the depth.
-            self._empty[key] = not self.extended(Shape(()), term, depth)
+            self._empty[key] = self.apart(Shape(()), term, depth)
         return self._empty[key]

@@ -26,7 +26,7 @@ def complete(found: Mapping[Place, Node]) -> bool:
     return len(found) < MAX_PLACES
 
 
-def _walk(node: Node, place: Place, found: dict[Place, Node], above: frozenset[int]) -> None:
+def _walk(node: Node, place: Place, found: dict[Place, Node], above: frozenset[tuple[int, int]]) -> None:
     value = node.value
     if not isinstance(value, Mapping) or node.key in above or len(found) >= MAX_PLACES or len(place) > 24:
         return

@@ -57,6 +57,8 @@ Family: TypeAlias = Literal[
 Place: TypeAlias = tuple[str, ...]
 """Where in the value: names of properties, `[]` for an item, `*` for a property of any other name."""
 
+MAX_SPENT = 3
+"""Parts whose comparison may be given up before the whole is."""
 MAX_PROBLEMS = 40
 """Differences that are told of one pair of subschemas."""
 
@@ -107,7 +109,7 @@ def accepts_all(narrower: Any, wider: Any) -> Verdict:
     try:
         problems = comparison.check(term_of([Root(narrower).node]), Root(wider).node)
     except (Spent, RecursionError):
-        problems = [*comparison.found[:1], Problem("unproven", (), "too much to compare", "", (), (), certain=False)]
+        problems = [Problem("unproven", (), "too much to compare", "", (), (), certain=False)]
     if not problems:
         return Verdict("compatible")
     certain = any(p.certain for p in problems)
@@ -139,7 +141,8 @@ class _Comparison:
     """How many values deep."""
     trying: int = 0
     depth: int = 0
-    found: list[Problem] = field(default_factory=list)
+    spent: int = 0
+    """How often the work for one part was too much."""
 
     # Pairs
 
@@ -193,6 +196,13 @@ class _Comparison:
         self.level += 1
         try:
             return [replace(p, place=(step, *p.place)) for p in self.check(term, wide)]
+        except Spent:
+            # One part that takes too much work must not hide what is found beside it.
+            if self.trying or self.spent >= MAX_SPENT:
+                raise
+            self.spent += 1
+            self.expansion.steps = 0
+            return [replace(self._unproven(term, wide, "too much to compare"), place=(step,))]
         finally:
             self.level -= 1
 
@@ -285,6 +295,8 @@ class _Comparison:
             problems += self._one(shape, wide)
         if "not" in value:
             problems += self._not(shape, wide)
+        if "$dynamicRef" in value:
+            problems.append(self._opaque(shape, wide, "$dynamicRef"))
         if "if" in value and ("then" in value or "else" in value):
             problems += self._if(shape, wide)
         if "type" in value:
@@ -385,7 +397,7 @@ class _Comparison:
 
     def _apart(self, one: Node, other: Node, shape: Shape) -> bool:
         """Whether no value of the shape fits both."""
-        return not self.expansion.extended(shape, [one, other])
+        return self.expansion.apart(shape, [one, other])
 
     def _parts(self, shape: Shape) -> list[Shape]:
         """The shape in parts, by kind of value, else by the values of a property that tells kinds of objects apart."""
@@ -413,7 +425,7 @@ class _Comparison:
 
     def disjoint(self, shape: Shape, wide: Node) -> bool:
         """Whether it is certain that no value fits both."""
-        return not self.expansion.extended(shape, [wide])
+        return self.expansion.apart(shape, [wide])
 
     def _not(self, shape: Shape, wide: Node) -> list[Problem]:
         refused = wide.below("not")

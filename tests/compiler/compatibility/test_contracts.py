@@ -363,6 +363,24 @@ def test_what_a_source_changes(sources: Sources) -> None:
     assert style.head.file.endswith("parcels.yaml")
 
 
+def test_another_type_is_told_once(sources: Sources) -> None:
+    steps = in_answer(
+        "          sender:\n            type: object", "          sender:\n            type: [object, array]"
+    )
+    assert [b.code for b in sources.breaks(PARCELS, changed(steps))] == ["answer-type-widened"]
+    gone = "\n".join(PARCELS.partition("      output:\n")[2].partition("          fixed:")[0].split("\n")[2:])
+    found = sources.breaks(
+        PARCELS,
+        changed((gone, ""), ("      output:\n        type: object", "      output:\n        type: [object, 'null']")),
+    )
+    assert "answer-type-widened" in {b.code for b in found}
+    assert "answer-property-removed" not in {b.code for b in found}
+
+
+def test_a_header_is_called_the_same_in_any_case(sources: Sources) -> None:
+    assert sources.breaks(PARCELS, changed(("X-Parcel-Trace", "x-parcel-trace"))) == []
+
+
 def test_a_renamed_operation_is_compared_all_the_same(sources: Sources) -> None:
     found = sources.breaks(PARCELS, changed(("    find_parcels:", "    search:"), ("maximum: 100", "maximum: 50")))
     assert [b.code for b in found] == ["operation-renamed", "request-bound-narrowed"]

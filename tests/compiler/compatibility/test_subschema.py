@@ -172,6 +172,21 @@ def test_exponential_work_ends_and_is_never_called_compatible(narrower: Any, wid
     assert accepts_all(narrower, wider).answer != "compatible"
 
 
+def test_one_part_that_takes_too_much_hides_no_other() -> None:
+    old, new = (
+        {"properties": {"x": {"allOf": [union(n + s) for n in range(8)]}, "y": {"maxLength": 5 - s}}} for s in (0, 1)
+    )
+    found = accepts_all(old, new)
+    assert found.answer == "breaking"
+    assert {(p.family, p.place) for p in found.problems} >= {("unproven", ("x",)), ("length", ("y",))}
+
+
+def test_two_schemas_may_share_a_part_and_mean_other_definitions() -> None:
+    shared = {"$ref": "#/$defs/a"}
+    old, new = ({"properties": {"x": shared}, "$defs": {"a": {"type": t}}} for t in ("string", "null"))
+    assert accepts_all(old, new).answer == "breaking"
+
+
 def test_definitions_are_compared_once() -> None:
     assert accepts_all(ladder(5), ladder(6)).answer == "compatible"
     verdict = accepts_all(ladder(6), ladder(5))
