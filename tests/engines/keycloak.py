@@ -30,7 +30,7 @@ VERSION = "26.7.1"
 OLDER = "26.4.7"
 CACHES = Path.home() / ".cache" / "stoa-engines"
 MAVEN = Path.home() / ".m2/repository/org/keycloak/keycloak-quarkus-dist"
-START_LIMIT = 300
+START_LIMIT = 600
 """Seconds. It starts in 20 on an idle machine, and has needed 115 on a busy one."""
 
 JSON = Any

@@ -94,6 +94,10 @@ def _kubernetes(read: Read) -> None:
     }  # The tenants' own; other namespaces are the cluster's.
     tenants = {name: str(o["metadata"].get("labels", {}).get(_TENANT)) for name, (_, _, o) in spaces.items()}
     _catalogs(read, objects, tenants)
+    named = {t["name"] for t in read.index["tenants"]} if read.index is not None else set(tenants.values())
+    if objects and named != set(tenants.values()):
+        odd = listed(sorted(named ^ set(tenants.values())))
+        read.add(MISMATCH, "kubernetes/", f"tenants that are served and namespaces differ in {odd}")
     seen: set[tuple[str, str, str]] = set()
     for path, number, found in objects:
         metadata, kind = found["metadata"], str(found.get("kind"))
@@ -362,6 +366,9 @@ def _argocd(read: Read) -> None:
         for _, _, o in read.objects
         if o.get("kind") == "Namespace"
     }
+    applied = {o["metadata"].get("labels", {}).get(_TENANT) for _, _, o in objects if o.get("kind") == "Application"}
+    for name in sorted(str(t) for t in set(spaces.values()) - applied):
+        read.add(PROJECT, "argocd/", f"nothing applies what `{name}` has")
     for path, number, found in objects:
         kind, name, spec = found.get("kind"), found["metadata"]["name"], found.get("spec", {})
         owner = found["metadata"].get("labels", {}).get(_TENANT)

@@ -71,10 +71,13 @@ class Read:
 
     def _parsed(self, path: str) -> Any:
         try:
-            return read_json(self.files[path])
+            found = read_json(self.files[path])
         except Unfit as error:
             self.add(UNREADABLE, path, str(error))
             return None
+        if found is None:
+            self.add(UNREADABLE, path, "it holds nothing")
+        return found
 
     def _model(self, path: str, model: type[bundle.Part]) -> Any:
         """The file as the runtime reads it, plain."""

@@ -15,6 +15,7 @@ from stoa_compiler.diagnostics import Note, Report, Rule, listed
 from stoa_compiler.graph import Graph, Origin, PersonNode, TenantNode
 from stoa_compiler.source import Loc
 from stoa_compiler.target import Artifact, Artifacts
+from stoa_compiler.targets.keycloak import exact
 from stoa_compiler.targets.keycloak.marks import GATE, MARK
 from stoa_compiler.targets.keycloak.realm import Realm, Token
 from stoa_compiler.targets.keycloak.rules import (
@@ -102,9 +103,12 @@ def _verify(part: RealmPart, environment: str, found: Artifact | None, report: R
         _unreadable(where, f"`{part.path}` is not there, or not an object", report)
         return
     proof = _Proof(part.graph, environment, Realm(data), report, part.platform)
+    before = len(report.found)
     try:
         for check in _CHECKS:
             check(proof)
+        if len(report.found) == before:
+            _check_exactly(proof)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         _unreadable(where, f"`{part.path}` is not shaped like a realm: {error!r}", report)
 
@@ -857,6 +861,20 @@ def _check_marks(proof: _Proof) -> None:
     for name in sorted(set(proof.realm.users) & set(proof.people)):
         if (GATE, MARK) not in proof.realm.accounts[name].client_roles:
             proof.add(UNMARKED, _at(proof.people[name].origin), f"`{name}` is not marked")
+
+
+def _check_exactly(proof: _Proof) -> None:
+    """Every entry reads as it must. Only where nothing else was found: what is wrong has then been said better."""
+    wanted = exact.entries(proof.graph, proof.environment, proof.platform_people)
+    for kind, name, key in exact.differences(wanted, exact.found(proof.realm.data)):
+        entry = {"clients": "clientId", "users": "username", "groups": "name"}.get(kind)
+        where = proof.origin_of(kind, {entry: name}) if entry else proof.platform("spec", "identity")
+        said = f"`{key}` of `{name}`" if key else f"`{name}`"
+        proof.add(UNDECLARED, where, f"{said} in `{kind}` is not as it must be")
+    for client_id, entry_wanted in exact.account_clients(str(proof.realm.data.get("realm"))).items():
+        if proof.realm.clients.get(client_id) != entry_wanted:
+            where = proof.platform("spec", "identity")
+            proof.add(UNDECLARED, where, f"Keycloak's own `{client_id}` is not as it must be")
 
 
 _CHECKS = (
