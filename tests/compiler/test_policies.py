@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stoa_compiler.plan.changes import Change, Requirement, Section
-from stoa_compiler.plan.conditions import MAX_TEXT, NOTHING, Unjudged, Wrong, condition
+from stoa_compiler.plan.conditions import MAX_TEXT, NOTHING, Mistake, Unjudged, Wrong, condition
 from stoa_compiler.plan.policies import UNREADABLE_RULES, Known, Rules, facts_of, requirements
 from stoa_schemas.documents.platform import ReviewRule
 
@@ -222,3 +224,52 @@ def test_what_is_no_condition(when: str, words: str) -> None:
 )  # fmt: skip
 def test_words_in_texts_and_remarks_are_words(when: str) -> None:
     assert condition(when).holds({**NOTHING, "subject": "a" * 4000 + "!"}) in (True, False)
+
+
+PIECES = [
+    *("change.code", "change.tools", "change.nope", ".exists(", ".map(", "t, ", "t == ", "==", " in ", "&&", "||", "!"),
+    *(
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "'x'",
+        '"',
+        "'",
+        "\\",
+        "\n",
+        "r'",
+        '"""',
+        "//",
+        "1",
+        "-",
+        "?",
+        ":",
+        "`",
+        "%",
+        ".",
+        ",",
+    ),
+    *("\u00e9", "\U0001f600", "\0", "\ud800", "has(", "true", "null"),
+]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
+def test_any_text_is_a_condition_or_wrong_at_words_of_it(text: str) -> None:
+    mistakes: tuple[Mistake, ...] = ()
+    try:
+        answer = condition(text).holds(NOTHING)
+    except Wrong as wrong:
+        mistakes = wrong.mistakes
+        answer = not mistakes
+    except Unjudged:
+        answer = True
+    assert answer in (True, False)
+    for mistake in mistakes:
+        assert mistake.message
+        assert "\n" not in mistake.message
+        assert text.count(mistake.words) > mistake.before or not mistake.words
+    assert mistakes or condition(text)

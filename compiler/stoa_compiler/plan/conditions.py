@@ -142,6 +142,8 @@ class Condition:
 def condition(text: str) -> Condition:
     """The condition that `text` is; raises `Wrong` with every mistake in it, or `Missing`."""
     environment = _environment()
+    if re.search("[\ud800-\udfff]", text):
+        raise Wrong([Mistake("syntax", "this is no CEL: half of a character has no meaning")])
     if mistakes := list(_growing(text)):
         raise Wrong(mistakes)
     try:
