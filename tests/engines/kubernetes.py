@@ -101,7 +101,11 @@ class Cluster:
             with urllib.request.urlopen(request, context=context, timeout=60) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as refusal:
-            return refusal.code, json.loads(refusal.read() or b"null")
+            said = refusal.read()
+            try:
+                return refusal.code, json.loads(said or b"null")
+            except ValueError:  # A path that it knows nothing of is answered in plain text.
+                return refusal.code, {"message": said.decode(errors="replace")}
 
     def apply(self, one: dict[str, Any], dry_run: bool = False) -> tuple[int, Any]:
         """Server-side apply of one object, in the YAML that the compiler writes, with every field checked."""
