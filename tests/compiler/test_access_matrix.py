@@ -164,7 +164,7 @@ def reasons_agree(graph: Graph, matrix: Matrix) -> None:
         for tool in matrix.tools:
             if holder.kind == "role" and holder.tenant not in ("platform", tool.partition(":")[0]) and ":" in tool:
                 continue  # A role by itself is of no tenant.
-            answers = of_holder(graph, reasons, holder, tool, TODAY)
+            answers = of_holder(reasons, holder, tool, TODAY)
             assert any(allows(mine) for _, mine in answers) == (tool in holder.tools), (holder.key, tool, answers)
 
 

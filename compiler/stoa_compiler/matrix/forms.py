@@ -100,7 +100,7 @@ def _groups(matrix: Matrix, holder: Holder, style: Style, why: Why | None, full:
 
 def _judged(matrix: Matrix, holder: Holder, why: Why) -> Iterator[Tool]:
     """The tools of which something is said, those that are refused included."""
-    return (t for i, t in matrix.tools.items() if (holder.key, i) in why)
+    return (t for t in matrix.reach(holder) if (holder.key, t.id) in why)
 
 
 def _summary(tools: Sequence[Tool], style: Style) -> str:
@@ -220,12 +220,13 @@ def _count(number: int, word: str) -> str:
 def as_json(matrix: Matrix, by: By, why: Why | None = None) -> bytes:
     """The matrix as one JSON object, as `schemas/access.v1.schema.json` says."""
     kinds = {"tenant": KINDS, "tool": KINDS}.get(by, (by,))
+    said = _by_key(why)
     document = {
         "version": VERSION,
         "environment": matrix.environment,
         "by": by,
         "tools": [_tool_json(t) for t in matrix.tools.values()],
-        "holders": [_holder_json(h, why) for h in matrix.holders if h.kind in kinds],
+        "holders": [_holder_json(h, said) for h in matrix.holders if h.kind in kinds],
         "remarks": list(matrix.remarks),
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
@@ -244,7 +245,20 @@ def _tool_json(tool: Tool) -> dict[str, Any]:
     }
 
 
-def _holder_json(holder: Holder, why: Why | None) -> dict[str, Any]:
+_Said = Mapping[tuple[str, str, str, str], Mapping[str, Sequence[Reason]]]
+
+
+def _by_key(why: Why | None) -> _Said | None:
+    """What decides, by holder, and then by tool."""
+    if why is None:
+        return None
+    found: dict[tuple[str, str, str, str], dict[str, Sequence[Reason]]] = {}
+    for (key, tool), reasons in why.items():
+        found.setdefault(key, {})[tool] = reasons
+    return found
+
+
+def _holder_json(holder: Holder, why: _Said | None) -> dict[str, Any]:
     made: dict[str, Any] = {
         "kind": holder.kind,
         "name": holder.name,
@@ -256,7 +270,7 @@ def _holder_json(holder: Holder, why: Why | None) -> dict[str, Any]:
         "remarks": list(holder.remarks),
     }
     if why is not None:
-        made["why"] = {i: [reason_json(r) for r in mine] for (key, i), mine in why.items() if key == holder.key}
+        made["why"] = {i: [reason_json(r) for r in mine] for i, mine in why.get(holder.key, {}).items()}
     return made
 
 

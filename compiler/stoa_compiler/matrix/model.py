@@ -82,6 +82,13 @@ class Matrix:
     remarks: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     """How many tools each group has, those that are cut away included."""
+    by_tenant: Mapping[str, Sequence[Tool]] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        found: dict[str, list[Tool]] = {}
+        for tool in self.tools.values():
+            found.setdefault(tool.tenant, []).append(tool)
+        object.__setattr__(self, "by_tenant", found)
 
     @classmethod
     def sorted(
@@ -103,6 +110,12 @@ class Matrix:
     def of(self, kind: Kind) -> tuple[Holder, ...]:
         """The holders of one kind."""
         return tuple(h for h in self.holders if h.kind == kind)
+
+    def reach(self, holder: Holder) -> list[Tool]:
+        """The tools that are not another tenant's: of all others nobody need ask."""
+        if holder.tenant == names.PLATFORM_TENANT:
+            return list(self.tools.values())
+        return [*self.by_tenant.get("", ()), *self.by_tenant.get(holder.tenant, ())]
 
     @property
     def tenants(self) -> tuple[str, ...]:

@@ -56,13 +56,21 @@ class Reasons:
 
     def operation(self, tool: str) -> tuple[TenantNode, ContractNode, OperationNode] | None:
         """The operation with that id, also one that is not exposed; None where there is none."""
-        tenant, _, rest = tool.partition(":")
-        found = self._tenants.get(tenant)
-        for contract in found.contracts if found else ():
-            for operation in contract.operations:
-                if found and rest == f"{contract.name}:{operation.name}":
-                    return found, contract, operation
-        return None
+        return self._operations.get(tool)
+
+    @cached_property
+    def _operations(self) -> Mapping[str, tuple[TenantNode, ContractNode, OperationNode]]:
+        return {o.tool_id: (t, c, o) for t in self.graph.tenants for c in t.contracts for o in c.operations}
+
+    @cached_property
+    def people(self) -> Mapping[str, PersonNode]:
+        """Everyone by user name."""
+        return {p.username: p for p in (*self.graph.people, *(p for t in self.graph.tenants for p in t.people))}
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[TenantNode, ConsumerNode]]:
+        """Every application and its tenant, by client id."""
+        return {c.client_id: (t, c) for t in self.graph.tenants for c in t.consumers}
 
     def role(self, role: str, tool: str) -> list[Reason]:
         """What decides whether holders of one role may call the tool. It may be called when nothing speaks against."""

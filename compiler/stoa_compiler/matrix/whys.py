@@ -7,7 +7,6 @@ from stoa_compiler.graph import Graph
 from stoa_compiler.matrix.forms import Why
 from stoa_compiler.matrix.model import Holder, Matrix
 from stoa_compiler.matrix.reasons import NO_ROLE, Reason, Reasons, allows
-from stoa_schemas.names import PLATFORM_TENANT
 
 
 def whys(graph: Graph, matrix: Matrix, holders: Iterable[Holder], on: datetime.date | None) -> Why:
@@ -16,12 +15,10 @@ def whys(graph: Graph, matrix: Matrix, holders: Iterable[Holder], on: datetime.d
     found: dict[tuple[tuple[str, str, str, str], str], list[Reason]] = {}
     for holder in holders:
         held = set(holder.tools)
-        for tool in matrix.tools.values():
-            if holder.tenant not in (PLATFORM_TENANT, tool.tenant) and tool.tenant:
-                continue
+        for tool in matrix.reach(holder):
             if holder.kind == "consumer" and not tool.tenant:
                 continue
-            answers = [mine for _, mine in of_holder(graph, reasons, holder, tool.id, on)]
+            answers = [mine for _, mine in of_holder(reasons, holder, tool.id, on)]
             if tool.id in held:
                 said = [r for mine in answers if allows(mine) for r in mine]
             else:
@@ -30,16 +27,11 @@ def whys(graph: Graph, matrix: Matrix, holders: Iterable[Holder], on: datetime.d
     return found
 
 
-def of_holder(
-    graph: Graph, reasons: Reasons, holder: Holder, tool: str, on: datetime.date | None
-) -> list[tuple[str, list[Reason]]]:
+def of_holder(reasons: Reasons, holder: Holder, tool: str, on: datetime.date | None) -> list[tuple[str, list[Reason]]]:
     """What decides by each of the holder's roles."""
     if holder.kind == "role":
         return [(holder.name, reasons.role(holder.name, tool))]
     if holder.kind == "person":
-        everyone = [*graph.people, *(p for t in graph.tenants for p in t.people)]
-        person = next(p for p in everyone if p.username == holder.name)
-        return reasons.person(person, tool)
-    tenant = next(t for t in graph.tenants if t.name == holder.tenant)
-    consumer = next(c for c in tenant.consumers if c.client_id == holder.name)
+        return reasons.person(reasons.people[holder.name], tool)
+    tenant, consumer = reasons.consumers[holder.name]
     return reasons.consumer(tenant, consumer, holder.roles, tool, on)
