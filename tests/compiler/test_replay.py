@@ -190,6 +190,29 @@ def test_a_span_of_time(against: Path, log: Log) -> None:
     assert "`last week` is no time" in wrong.stderr
 
 
+def test_calls_before_the_span_use_up_limits(against: Path, tmp_path: Path) -> None:
+    """600 a minute: the 601st of a minute is refused though only it is looked at."""
+    data = {"decision": "allowed", "rule": "granted", "subject": "parzival", "tenant": "ioi", "client": "claude"}
+    data |= {"tool": "ioi:billing:get", "asked": None, "arguments": "x", "approver": None, "limit": None}
+    line = {"specversion": "1.0", "type": "dev.gostoa.decision.v1", "source": "/stoa/demo/dev/x"}
+    path = tmp_path / "many.jsonl"
+    with path.open("w") as log:
+        for number in range(1, 602):
+            seconds = "30.000" if number == 601 else "10.000"
+            whole = {**line, "id": str(number), "time": f"2026-01-01T00:00:{seconds}Z"}
+            log.write(json.dumps(whole | {"data": data | {"duration_ms": 0, "bundle": "x"}}) + "\n")
+    facts = replayed(against, path, "--since", "2026-01-01T00:00:20Z")
+    assert (facts["log"]["calls"], facts["log"]["outside"], changes(facts)) == (1, 600, [])
+    with path.open("a") as log:
+        for number in range(602, 802):
+            whole = {**line, "id": str(number), "time": "2026-01-01T00:00:30.000Z"}
+            log.write(json.dumps(whole | {"data": data | {"duration_ms": 0, "bundle": "x"}}) + "\n")
+    # 600 at once, then 200 come free in 20 seconds: the last of 201 is one too many.
+    facts = replayed(against, path, "--since", "2026-01-01T00:00:20Z")
+    assert changes(facts) == [("refused", "parzival", "rate-tool", 1)]
+    assert facts["groups"][0]["peak"] == 801
+
+
 def test_a_list_of_people_ties_ids_to_names(against: Path, log: Log, tmp_path: Path) -> None:
     path = log(event(subject="id-1"), event(subject="id-2"), event(subject="id-3"))
     assert [c[:3] for c in changes(replayed(against, path))] == [("unjudged", f"id-{n}", "roles") for n in (1, 2, 3)]

@@ -1,6 +1,7 @@
 """`stoa replay`: recorded calls, decided again by another bundle."""
 
 import contextlib
+import math
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,10 +58,10 @@ def command(
     from stoa_compiler.replay.access import Access, NoBundle
     from stoa_compiler.replay.callers import Callers, PeopleUnreadable
     from stoa_compiler.replay.comparison import compare
-    from stoa_compiler.replay.recorded import NotReadable, read, without_repeats
+    from stoa_compiler.replay.recorded import NotReadable, read
     from stoa_schemas import bundle
 
-    low, high = _moment(since), _moment(until)
+    low, high = _moment(since, -math.inf), _moment(until, math.inf)
     found = list(problems(against))
     for problem in found:
         click.echo(f"error: {problem}", err=True)
@@ -73,9 +74,7 @@ def command(
         key = key_file.read_bytes().strip() if key_file else None
         access = Access(against)
         callers = Callers(against, access.index, lists)
-        log = read(list(dict.fromkeys(files)), key, low, high)
-        without_repeats(log)
-        done = compare(log, access, callers, digest)
+        done = compare(read(list(dict.fromkeys(files)), key), access, callers, digest, low, high)
     except OSError as error:
         fail(f"`{error.filename}` cannot be read: {error.strerror}", OUTSIDE)
     except NotReadable as error:
@@ -90,9 +89,9 @@ def command(
         raise SystemExit(FINDINGS)
 
 
-def _moment(text: str | None) -> float | None:
+def _moment(text: str | None, otherwise: float) -> float:
     if text is None:
-        return None
+        return otherwise
     if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:]{5,8}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?)?", text):
         with contextlib.suppress(ValueError):
             moment = datetime.fromisoformat(text)

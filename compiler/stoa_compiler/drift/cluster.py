@@ -29,6 +29,8 @@ Key = tuple[str, str, str, str]
 
 MANAGER = "stoa-drift"
 PAGE = 500
+CATALOG_PAGE = 50
+"""Objects that are listed at once; a ConfigMap may have a megabyte."""
 READERS = 8
 _TIMEOUT = (10, 120)
 _LABELS = ("app.kubernetes.io/managed-by", "app.kubernetes.io/part-of", "gostoa.dev/environment")
@@ -117,9 +119,9 @@ def _listed(
         path = kinds.path(version, kind, "")
         if path is None:
             continue
-        follow = ""
+        follow, size = "", CATALOG_PAGE if kind == "ConfigMap" else PAGE
         while True:
-            query = {"labelSelector": selector, "limit": str(PAGE)} | ({"continue": follow} if follow else {})
+            query = {"labelSelector": selector, "limit": str(size)} | ({"continue": follow} if follow else {})
             _, page = server.ask("GET", path, query)
             for item in page.get("items", []):
                 one = {"apiVersion": version, "kind": kind, **item}

@@ -5,6 +5,7 @@ whether there is such a tool for the caller, approval. Arguments are not in the 
 arguments stays refused, and one whose arguments were taken is judged as if they still were.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
@@ -80,7 +81,11 @@ class Comparison:
     digest: str | None
     groups: list[Group] = field(default_factory=list)
     calls: int = 0
+    first: str = ""
+    last: str = ""
     unchanged: int = 0
+    outside: int = 0
+    """Calls before or after the span that was asked for."""
     bundles: Counter[str] = field(default_factory=Counter)
     """Calls by the bundle that decided them."""
     arguments: int = 0
@@ -120,13 +125,21 @@ class _Judged(NamedTuple):
     tool: bundle.Tool | str | None
 
 
-def compare(log: Log, access: Access, callers: Callers, digest: str | None) -> Comparison:
-    """The calls of the log that come out otherwise by the bundle, grouped and sorted."""
+def compare(
+    log: Log, access: Access, callers: Callers, digest: str | None, since: float = -math.inf, until: float = math.inf
+) -> Comparison:
+    """The calls of the log from `since` to before `until` that come out otherwise by the bundle, grouped and sorted.
+
+    Calls before them are decided, too: they use up what limits leave to those that are told.
+    """
     replay, done = _Replay(access, callers), Comparison(log, access.index, digest)
     groups: dict[_At, Group] = {}
     limited: dict[_At, limits.Charge] = {}
-    for call, was, who, tenant, verdict, charge in replay.decided(log.calls):
+    for call, was, who, tenant, verdict, charge in replay.decided(c for c in log.calls if c.at < until):
+        if call.at < since:
+            continue
         done.calls += 1
+        done.first, done.last = min(done.first or call.time, call.time), max(done.last, call.time)
         done.bundles[call.bundle] += 1
         done.callers.add((call.tenant, call.subject))
         done.arguments += was == "arguments"
@@ -149,6 +162,7 @@ def compare(log: Log, access: Access, callers: Callers, digest: str | None) -> C
     done.groups = sorted(
         groups.values(), key=lambda g: (order[g.kind], g.tenant, g.who, g.tool, g.client, g.code, g.words)
     )
+    done.outside = len(log.calls) - done.calls
     done.notes = list(_notes(done, callers))
     return done
 
@@ -296,8 +310,8 @@ def _notes(done: Comparison, callers: Callers) -> Iterator[str]:
         yield f"{log.nameless:,} requests without an accepted token name nobody, and are not replayed"
     if log.repeats:
         yield f"{log.repeats:,} lines stood there twice, and count once"
-    if log.outside:
-        yield f"{log.outside:,} calls lie outside the span that was asked for"
+    if done.outside:
+        yield f"{done.outside:,} calls lie outside the span that was asked for"
 
 
 def _why(changed: Kind, was: Before, call: Call, verdict: Verdict) -> str:

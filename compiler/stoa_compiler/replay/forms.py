@@ -71,7 +71,6 @@ def as_markdown(done: Comparison, limit: int = 20) -> str:
 def as_json(done: Comparison) -> bytes:
     """For programs. Version 1."""
     log = done.log
-    span = _span(done)
     value: dict[str, Any] = {
         "version": 1,
         "against": {"digest": done.digest, "platform": done.index.name, "environment": done.index.environment},
@@ -80,13 +79,13 @@ def as_json(done: Comparison) -> bytes:
             "lines": log.lines,
             "calls": done.calls,
             "callers": len(done.callers),
-            "first": span[0],
-            "last": span[1],
+            "first": done.first or None,
+            "last": done.last or None,
             "decidedBy": [{"digest": d, "calls": n} for d, n in sorted(done.bundles.items())],
             "chain": {"verified": not log.chain and not log.unreadable, "findings": log.chain, "notes": log.notes},
             "unreadable": {"lines": log.unreadable, "first": [visible(at) for at in log.unreadable_at]},
             "repeats": log.repeats,
-            "outside": log.outside,
+            "outside": done.outside,
             "withoutCaller": log.nameless,
             "controlPlane": log.control,
             "refusedByArguments": done.arguments,
@@ -115,8 +114,7 @@ def _group(group: Group) -> dict[str, Any]:
 
 
 def _head(done: Comparison) -> str:
-    first, last = _span(done)
-    when = f", {_minute(first)} to {_minute(last)}" if first and last else ""
+    when = f", {_minute(done.first)} to {_minute(done.last)}" if done.first else ""
     callers = _many(len(done.callers), "caller")
     return f"{_many(done.calls, 'recorded call')} by {callers}{when}, against {done.index.environment}"
 
@@ -155,11 +153,6 @@ def _when(group: Group) -> str:
     if group.first[:16] == group.last[:16]:
         return _minute(group.first)
     return f"{_minute(group.first)} to {_minute(group.last)}"
-
-
-def _span(done: Comparison) -> tuple[str | None, str | None]:
-    times = [c.time for c in done.log.calls]
-    return (min(times), max(times)) if times else (None, None)
 
 
 def _minute(time: str) -> str:

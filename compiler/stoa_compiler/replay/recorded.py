@@ -75,8 +75,6 @@ class Log:
     """Decisions about requests whose caller was not known."""
     control: int = 0
     """Requests to the control plane's API."""
-    outside: int = 0
-    """Calls before or after the span that was asked for."""
     sources: set[str] = field(default_factory=set)
     """Platform and environment of each log, `/stoa/<platform>/<environment>`."""
     chain: list[str] = field(default_factory=list)
@@ -85,10 +83,8 @@ class Log:
     """What the chain's check tells besides."""
 
 
-def read(
-    files: Sequence[Path], key: bytes | None = None, since: float | None = None, until: float | None = None
-) -> Log:
-    """The calls of `files` from `since` to before `until`; raises `NotReadable`."""
+def read(files: Sequence[Path], key: bytes | None = None) -> Log:
+    """The calls of `files`, each once; raises `NotReadable`."""
     log = Log()
     with tempfile.TemporaryDirectory(prefix="stoa-replay-") as scratch:
         plain = [_plain(file, Path(scratch) / str(number)) for number, file in enumerate(files)]
@@ -101,10 +97,7 @@ def read(
         except OSError as error:
             raise NotReadable(f"`{error.filename or error}` cannot be read: {error.strerror}") from error
     log.calls.sort(key=lambda c: (c.at, c.source, c.number))
-    if since is not None or until is not None:
-        low, high = since if since is not None else float("-inf"), until if until is not None else float("inf")
-        kept = [c for c in log.calls if low <= c.at < high]
-        log.outside, log.calls = len(log.calls) - len(kept), kept
+    _drop_repeats(log)
     return log
 
 
@@ -277,7 +270,7 @@ def _text(value: Any) -> str:
     return value
 
 
-def without_repeats(log: Log) -> None:
+def _drop_repeats(log: Log) -> None:
     """Drops calls that stand in the log twice, as a topic's messages may."""
     seen: set[tuple[str, int]] = set()
     kept = []
