@@ -18,6 +18,7 @@ from stoa_compiler.plan.forms.markdown import LIMIT, as_markdown
 from stoa_compiler.plan.forms.text import as_text
 from stoa_compiler.plan.making import Made, of
 from stoa_compiler.plan.revisions import Tree, memory_tree
+from stoa_schemas.changes import SCHEMA_FILE, schema
 
 GALLERY = Path(__file__).parent
 SCHEMA = json.loads((GALLERY.parents[1] / "schemas" / "plan.v1.schema.json").read_text())
@@ -53,6 +54,10 @@ def test_gallery(case: str, update_golden: bool) -> None:
     assert len(note.decode()) <= LIMIT
     for text in (as_text(plan), as_text(plan, everything=True)):
         assert not re.search(r"[^\n\x20-\x7e\u00a0-\uffff]|\x1b", text), "a terminal would act upon it"
+
+
+def test_the_schema_is_written() -> None:
+    assert schema() == SCHEMA, f"run `python -m stoa_schemas.changes > schemas/{SCHEMA_FILE}`"
 
 
 def test_there_are_enough_cases() -> None:
