@@ -25,13 +25,21 @@ class Endpoints:
 
 
 def localise(graph: Graph, environment: EnvironmentName, endpoints: Endpoints) -> Graph:
-    """The graph with gateway, issuer and backends of `environment` at `endpoints`, and backends without credentials."""
+    """The graph with gateway, issuer and backends of `environment` at `endpoints`, and backends without credentials.
+
+    Of its targets, only what is served here is left.
+    """
     spec = graph.platform.spec
     declared = spec.environments[environment]
     if not declared.development:
         raise ValueError(f"`{environment}` is not a development environment")
     local = declared.model_copy(
-        update={"gateway": endpoints.gateway, "issuer": endpoints.issuer, "backend_networks": ["127.0.0.0/8"]}
+        update={
+            "gateway": endpoints.gateway,
+            "issuer": endpoints.issuer,
+            "backend_networks": ["127.0.0.0/8"],
+            "targets": ["mcp"],
+        }
     )
     update = {
         "environments": {**spec.environments, environment: local},

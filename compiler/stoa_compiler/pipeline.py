@@ -17,14 +17,13 @@ from stoa_compiler.graph import Graph
 from stoa_compiler.link import link
 from stoa_compiler.load import Source, load
 from stoa_compiler.parse import parse
-from stoa_compiler.shares import Engine, Forgetful, Making, Memory, Parts, Share
+from stoa_compiler.shares import FORGETFUL, Engine, Making, Memory, Parts, Share
 from stoa_compiler.target import Artifact, Target
 from stoa_compiler.targets import JUDGING, MODULES, target_named
 from stoa_compiler.validate import validate
 from stoa_compiler.watch import UNWATCHED, Watch
 from stoa_schemas import bundle
 
-FORGETFUL = Forgetful()
 NOTHING: Parts = {}
 
 
@@ -69,12 +68,12 @@ def read(root: Path, report: Report, watch: Watch = UNWATCHED) -> Checked:
 
 def judge(source: Source, report: Report, watch: Watch = UNWATCHED) -> Checked:
     """The same for files that are in memory."""
-    graph = _judged(source, report, watch)
-    _check_together(graph, report, watch)
+    graph = judge_tenants(source, report, watch)
+    check_together(graph, report, watch)
     return Checked(source, graph)
 
 
-def _judged(source: Source, report: Report, watch: Watch = UNWATCHED) -> Graph | None:
+def judge_tenants(source: Source, report: Report, watch: Watch = UNWATCHED) -> Graph | None:
     """The graph, each of its tenants judged by itself."""
     with watch.phase("parse"):
         documents = parse(source.placed, report)
@@ -92,7 +91,8 @@ def _judged(source: Source, report: Report, watch: Watch = UNWATCHED) -> Graph |
     return graph
 
 
-def _check_together(graph: Graph | None, report: Report, watch: Watch) -> None:
+def check_together(graph: Graph | None, report: Report, watch: Watch = UNWATCHED) -> None:
+    """Judges the platform, and its tenants side by side."""
     with watch.phase("check"):
         if graph is not None:
             check(graph, report, TOGETHER)
@@ -160,13 +160,13 @@ def _shared(
     with watch.phase("shares") if jobs > 1 else nullcontext():
         made = engine(making(environments, memory, seen), source)
     share = shares.whole(made, known, source, report)
-    _check_together(share.graph, report, watch)
+    check_together(share.graph, report, watch)
     return source, share, jobs
 
 
 def making(environments: Sequence[str] | None, memory: Memory = FORGETFUL, watch: Watch = UNWATCHED) -> Making:
     """How shares are made, of the environments to render."""
-    return Making(partial(_judged, watch=watch), targets_of, environments, memory, watch)
+    return Making(partial(judge_tenants, watch=watch), targets_of, environments, memory, watch)
 
 
 def render(

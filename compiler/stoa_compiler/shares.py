@@ -87,6 +87,8 @@ class Forgetful:
         """Does nothing."""
 
 
+FORGETFUL = Forgetful()
+
 Judge = Callable[[Source, Report], Graph | None]
 """Takes a source to its graph and judges its tenants."""
 TargetsOf = Callable[[Graph, str], Sequence[Target]]

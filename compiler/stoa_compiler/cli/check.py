@@ -66,7 +66,8 @@ def _check(source: Path, outputs: Outputs, jobs: int, cache: "Cache | None") -> 
     if kept is not None:
         report, files, count = Report(list(kept.found)), kept.files, kept.facts["documents"]
     else:
-        from stoa_compiler.pipeline import FORGETFUL, checked
+        from stoa_compiler.pipeline import checked
+        from stoa_compiler.shares import FORGETFUL
 
         report, watch = Report(), Stopwatch()
         with showing(watch):

@@ -236,7 +236,8 @@ def _compiled(call: Call, run: "Run | None") -> _Result:
     environment, keep_going, watch = call.environment, call.keep_going, call.watch
     with watch.phase("import"):
         from stoa_compiler.kept import bundle_digest
-        from stoa_compiler.pipeline import FORGETFUL, compiled, read, render
+        from stoa_compiler.pipeline import compiled, read, render
+        from stoa_compiler.shares import FORGETFUL
         from stoa_compiler.sound import sound
 
     report = Report()

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,12 @@ from pathlib import Path
 import click
 import orjson
 
+from stoa_compiler.again import Again
 from stoa_compiler.cli.saves import stamps
 from stoa_compiler.cli.session import FINDINGS, OUTSIDE, WRONG_USE, fail, show, source_argument
-from stoa_compiler.diagnostics import Report, Stop
+from stoa_compiler.graph import Graph
 from stoa_compiler.local import Endpoints, localise
-from stoa_compiler.pipeline import Bundle, read, render
+from stoa_compiler.pipeline import Bundle
 from stoa_compiler.write import write
 from stoa_runtime.bundles import BundleError, load
 from stoa_runtime.development.issuer import issuer_application
@@ -75,40 +76,32 @@ def command(
     """
     ports = [_free(p) for p in (port, issuer_port, mock_port)]
     endpoints = Endpoints(*(f"http://{_HOST}:{p}" for p in ports))
-    bundle = _compile(source, environment, endpoints)
+    again = Again(source, environment, partial(_localised, environment=environment, endpoints=endpoints))
+    compiled = partial(_compiled, again)
+    bundle = compiled(stamps(source))
+    if bundle is None:
+        raise SystemExit(FINDINGS)
     folder = state / "bundle"
     try:
         write(bundle.files, folder)
         gc.enable()
-        again = partial(_compiled, source, environment, endpoints)
-        asyncio.run(_serve(folder, state / "audit.jsonl", endpoints, ports, form, _Saved(source, again)))
+        asyncio.run(_serve(folder, state / "audit.jsonl", endpoints, ports, form, _Saved(source, compiled)))
     except (OSError, BundleError) as error:
         fail(str(error), OUTSIDE)
 
 
-def _compile(source: Path, environment: str, endpoints: Endpoints) -> Bundle:
-    bundle = _compiled(source, environment, endpoints)
-    if bundle is None:
-        raise SystemExit(FINDINGS)
-    return bundle
+def _localised(graph: Graph, environment: str, endpoints: Endpoints) -> Graph:
+    name = next((e for e in graph.platform.spec.environments if e == environment), None)
+    if name is None or not graph.environment(name).development:
+        fail(f"`{environment}` is no development environment of the platform", WRONG_USE)
+    return localise(graph, name, endpoints)
 
 
-def _compiled(source: Path, environment: str, endpoints: Endpoints) -> Bundle | None:
-    """The bundle; None where the source has errors, which are shown then."""
-    report = Report()
-    checked = read(source, report)
-    try:
-        report.stop_if_errors()
-        assert checked.graph is not None
-        name = next((e for e in checked.graph.platform.spec.environments if e == environment), None)
-        if name is None or not checked.graph.environment(name).development:
-            fail(f"`{environment}` is no development environment of the platform", WRONG_USE)
-        bundle = render(localise(checked.graph, name, endpoints), name, report)
-    except Stop:
-        show(report, checked.source.files)
-        return None
-    show(report, checked.source.files)
-    return bundle
+def _compiled(again: Again, now: Mapping[str, tuple[int, ...]]) -> Bundle | None:
+    """The bundle; None where the source has errors. What was found is shown."""
+    result = again.compiled(now)
+    show(result.found, result.files)
+    return result.bundle
 
 
 @dataclass(frozen=True)
@@ -116,7 +109,7 @@ class _Saved:
     """A source that is looked at for changes."""
 
     source: Path
-    compiled: Callable[[], Bundle | None]
+    compiled: Callable[[Mapping[str, tuple[int, ...]]], Bundle | None]
 
     async def follow(self, folder: Path, renew: Callable[[Development, PlatformIndex], None]) -> None:
         """Compiles on every save. The runtime and the mocks look at the folder themselves; the issuer is told."""
@@ -127,7 +120,7 @@ class _Saved:
             if now == before:
                 continue
             before, began = now, time.perf_counter()
-            bundle = await asyncio.to_thread(self.compiled)
+            bundle = await asyncio.to_thread(self.compiled, now)
             if bundle is None:
                 click.echo("what was served before is still served", err=True)
                 continue

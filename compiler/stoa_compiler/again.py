@@ -1,0 +1,98 @@
+"""Again: a source compiled on every save, in one process. Tenants whose files are as they were are not looked at."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stoa_compiler.diagnostics import Report, Stop
+from stoa_compiler.graph import Graph, TenantNode
+from stoa_compiler.load import PLATFORM_FILE, Source, load
+from stoa_compiler.pipeline import Bundle, check_together, judge_tenants, render, targets_of
+from stoa_compiler.shares import FORGETFUL, Making, Parts, Share
+from stoa_compiler.source import SourceFile
+from stoa_compiler.target import Artifact
+from stoa_compiler.watch import UNWATCHED
+
+Stamps = Mapping[str, tuple[int, ...]]
+"""What tells that a file changed, by its path below the source's folder."""
+
+
+@dataclass(frozen=True)
+class _State:
+    """A source without errors, and what came of it."""
+
+    stamps: Stamps
+    tenants: Mapping[str, TenantNode]
+    parts: Parts
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What one save came to."""
+
+    found: Report
+    files: Mapping[str, SourceFile]
+    bundle: Bundle | None
+    """None where there are errors: what was compiled before still holds."""
+
+
+class Again:
+    """Compiles a source for one environment, and again what changed.
+
+    `prepared` is what becomes of a graph before anything is rendered: it may change each tenant by itself.
+    """
+
+    def __init__(self, root: Path, environment: str, prepared: Callable[[Graph], Graph]) -> None:
+        self._root = root
+        self._environment = environment
+        self._prepared = prepared
+        self._state: _State | None = None
+
+    def compiled(self, stamps: Stamps) -> Compiled:
+        """What the source comes to, whose files look like `stamps` now."""
+        report = Report()
+        state, unchanged = self._state, self._unchanged(stamps)
+        source = load(self._root, report, known=unchanged)
+        share = self._making().share(source)
+        report.found.extend(share.found)
+        if share.graph is None:
+            return Compiled(report, source.files, None)
+        kept = {name: state.tenants[name] for name in unchanged} if state is not None else {}
+        tenants = {**kept, **{t.name: t for t in share.graph.tenants}}
+        graph = replace(share.graph, tenants=tuple(tenants[name] for name in sorted(tenants)))
+        check_together(graph, report)
+        if report.errors:
+            return Compiled(report, source.files, None)
+        parts = self._parts(share, unchanged)
+        try:
+            bundle = render(graph, self._environment, report, parts=parts)
+        except Stop:
+            return Compiled(report, source.files, None)
+        self._state = _State(stamps, tenants, parts)
+        return Compiled(report, source.files, bundle)
+
+    def _unchanged(self, stamps: Stamps) -> frozenset[str]:
+        """Tenants whose files are those of the last time; none where the platform's document changed."""
+        state = self._state
+        if state is None:
+            return frozenset()
+        changed = {path for path in stamps.keys() | state.stamps.keys() if stamps.get(path) != state.stamps.get(path)}
+        if PLATFORM_FILE in changed:
+            return frozenset()
+        return frozenset(state.tenants) - {path.partition("/")[0] for path in changed}
+
+    def _making(self) -> Making:
+        def judge(source: Source, report: Report) -> Graph | None:
+            graph = judge_tenants(source, report)
+            return None if graph is None else self._prepared(graph)
+
+        return Making(judge, targets_of, [self._environment], FORGETFUL, UNWATCHED)
+
+    def _parts(self, share: Share, unchanged: frozenset[str]) -> Parts:
+        made = share.parts.get(self._environment, {})
+        before = self._state.parts if self._state is not None else {}
+        together: dict[str, dict[str, Sequence[Artifact]]] = {}
+        for target in made.keys() | before.keys():
+            kept = {name: a for name, a in before.get(target, {}).items() if name in unchanged}
+            together[target] = {**kept, **made.get(target, {})}
+        return together
