@@ -10,7 +10,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from stoa_compiler.compatibility.kinds import KINDS, OF_ANSWER, OF_REQUEST, Category, Level
-from stoa_compiler.compatibility.nodes import Node, Pointer, canonical
+from stoa_compiler.compatibility.nodes import Budget, Node, Pointer, canonical
 from stoa_compiler.compatibility.outline import complete, outline
 from stoa_compiler.compatibility.subschema import Place, Problem, accepts_all, said, shown
 from stoa_compiler.diagnostics import listed
@@ -82,14 +82,14 @@ def compare_contracts(base: ContractNode, head: ContractNode) -> list[Break]:
         spans = [c.origin.document.span(("spec", "status")) for c in (base, head)]
         text = f"`{head.name}` was {base.declared.spec.status} and is a draft, which exposes nothing"
         return [_of_contract(base, "contract-unpublished", text, spans[0], spans[1])]
-    found = list(_backends(base, head))
+    found, budget = list(_backends(base, head)), Budget()
     old, new = ({o.name: o for o in c.operations} for c in (base, head))
     renamed = _renamed([o for n, o in old.items() if n not in new], [o for n, o in new.items() if n not in old])
     for name, operation in old.items():
         if name in new:
-            found += _Operations(base, operation, new[name]).breaks()
+            found += _Operations(base, operation, new[name], budget).breaks()
         elif name in renamed:
-            found += _Operations(base, operation, renamed[name]).breaks()
+            found += _Operations(base, operation, renamed[name], budget).breaks()
         else:
             text = f"`{operation.tool_id}` is gone"
             span = operation.origin.document.span(operation.origin.loc, "key")
@@ -158,6 +158,8 @@ class _Operations:
     contract: ContractNode
     base: OperationNode
     head: OperationNode
+    budget: Budget
+    """Of the whole contract: one operation that is hard to compare takes from the others, and from no other contract."""
 
     def breaks(self) -> Iterator[Break]:
         """Everything that breaks."""
@@ -313,7 +315,7 @@ class _Operations:
         if old == new:
             return
         reported: set[Place] = set()
-        problems = accepts_all(old, new).problems
+        problems = accepts_all(old, new, self.budget).problems
         for problem in problems:
             reported.add((*problem.place, problem.name) if problem.name else problem.place)
             yield self._of_schema("request", problem)
@@ -354,7 +356,7 @@ class _Operations:
             return
         before, after = outline(old), outline(new)
         lost: set[Place] = set()
-        problems = accepts_all(new, old).problems
+        problems = accepts_all(new, old, self.budget).problems
         if complete(before) and complete(after):
             kept = outline(self.head.backend_schema) if self.head.backend_schema is not None else after
             for place, node in before.items():

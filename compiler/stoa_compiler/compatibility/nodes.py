@@ -480,20 +480,29 @@ def parts_of(node: Node, name: str) -> list[Node]:
     return found or _others(node)
 
 
+@dataclass
+class Budget:
+    """Steps that many comparisons may take together; a step is some 30 microseconds."""
+
+    left: int = 300_000
+
+
 class Expansion:
     """Conjunctions as unions of shapes, and which of these are empty."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
         self._known: dict[TermKey, list[Shape]] = {}
         self._empty: dict[TermKey, bool] = {}
         self.steps = 0
         self.limit = 20_000
         """Steps that one comparison may take."""
 
-    def step(self) -> None:
-        """Counts one step; raises `Spent` when there were too many."""
-        self.steps += 1
-        if self.steps > self.limit:
+    def step(self, steps: int = 1) -> None:
+        """Counts steps; raises `Spent` when there were too many."""
+        self.steps += steps
+        self.budget.left -= steps
+        if self.steps > self.limit or self.budget.left < 0:
             raise Spent
 
     def shapes(self, term: Term) -> list[Shape]:

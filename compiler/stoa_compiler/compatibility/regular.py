@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 MAX_STATES = 4_000
 """States of one expression."""
-MAX_PAIRS = 6_000
+MAX_PAIRS = 2_000
 """Pairs of states that one comparison looks at."""
 MAX_CHARACTER = 0x10FFFF
 

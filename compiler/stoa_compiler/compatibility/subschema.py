@@ -17,6 +17,7 @@ from stoa_compiler.compatibility.nodes import (
     KINDS,
     MAX_DEPTH,
     NUMBERS,
+    Budget,
     Expansion,
     Node,
     Pointer,
@@ -103,9 +104,12 @@ class Verdict:
         return f"`{shown(first.place)}`: {first.narrow or 'anything'} is not within {first.wide or 'anything'}"
 
 
-def accepts_all(narrower: Any, wider: Any) -> Verdict:
-    """The verdict on two schemas of JSON Schema 2020-12, each with references into itself only."""
-    comparison = _Comparison()
+def accepts_all(narrower: Any, wider: Any, budget: Budget | None = None) -> Verdict:
+    """The verdict on two schemas of JSON Schema 2020-12, each with references into itself only.
+
+    `budget` is shared by comparisons that together must end in a given time; what they do not get to is unknown.
+    """
+    comparison = _Comparison(Expansion(budget or Budget()))
     try:
         problems = comparison.check(term_of([Root(narrower).node]), Root(wider).node)
     except (Spent, RecursionError):
@@ -133,7 +137,7 @@ def said(value: Any) -> str:
 class _Comparison:
     """One pair of whole schemas being compared."""
 
-    expansion: Expansion = field(default_factory=Expansion)
+    expansion: Expansion
     proved: dict[tuple[Any, ...], None] = field(default_factory=dict)
     refuted: dict[tuple[Any, ...], list[Problem]] = field(default_factory=dict)
     opened: dict[tuple[Any, ...], int] = field(default_factory=dict)
@@ -546,6 +550,7 @@ class _Comparison:
             )
         if "pattern" in value and value["pattern"] not in patterns:
             inclusion = regular.includes(patterns, least, most, value["pattern"])
+            self.expansion.step(20 if inclusion.holds or inclusion.witness is not None else 1_000)
             if not inclusion.holds:
                 narrow = f"pattern {patterns[0]}" if patterns else "no pattern"
                 certain = inclusion.witness is not None

@@ -377,6 +377,20 @@ def test_another_type_is_told_once(sources: Sources) -> None:
     assert "answer-property-removed" not in {b.code for b in found}
 
 
+def test_a_contract_that_is_hard_to_compare_ends_and_says_so(sources: Sources) -> None:
+    """What is left over is unknown, not fine: one operation after the other, until the contract's budget is spent."""
+    arms = ", ".join(f"{{required: [p{i}, p{i + 1}], maxProperties: 9}}" for i in range(40))
+    hard = f"          deep: {{type: object, oneOf: [{arms}]}}\n"
+    head, _, rest = PARCELS.partition("    find_parcels:\n")
+    body = rest.partition("    drop_parcel:\n")[0].replace("          trace: {type", f"{hard}          trace: {{type")
+    many = [
+        head + "".join(f"    find_{n}:\n{b.replace('/search', f'/search-{n}')}" for n in range(6))
+        for b in (body, body.replace("maxProperties: 9", "maxProperties: 8"))
+    ]
+    found = sources.breaks(*many)
+    assert {b.operation for b in found if b.place.startswith("deep")} == {f"find_{n}" for n in range(6)}
+
+
 def test_a_header_is_called_the_same_in_any_case(sources: Sources) -> None:
     assert sources.breaks(PARCELS, changed(("X-Parcel-Trace", "x-parcel-trace"))) == []
 
