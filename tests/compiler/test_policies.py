@@ -1,6 +1,8 @@
 """Policies: which approvals are demanded for which changes, and that no merge request can talk its way out."""
 
 from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +11,12 @@ from hypothesis import strategies as st
 
 from stoa_compiler.plan.changes import Change, Requirement, Section
 from stoa_compiler.plan.conditions import MAX_TEXT, NOTHING, Mistake, Unjudged, Wrong, condition
+from stoa_compiler.plan.making import of
 from stoa_compiler.plan.policies import UNREADABLE_RULES, Known, Rules, facts_of, requirements
+from stoa_compiler.plan.revisions import memory_tree
 from stoa_schemas.documents.platform import ReviewRule
 
+GALLERY = Path(__file__).parents[1] / "plan"
 VVH = "change.code == 'access-gained' && 'VVH' in change.classifications"
 
 
@@ -100,6 +105,46 @@ def test_a_class_that_is_lowered_on_the_way_judges_by_the_higher() -> None:
     lowered = Change(Section.SAFEGUARDS, "classification-changed", "ioi", "ioi:billing", "lowered", "weakened",
                      data={"before": "VVH", "after": "H"})  # fmt: skip
     assert facts_of(lowered)["classifications"] == ["H", "VVH"]
+
+
+BASE = {
+    p.relative_to(GALLERY / "wildcard-grant" / "base").as_posix(): p.read_bytes()
+    for p in sorted((GALLERY / "wildcard-grant" / "base").rglob("*.yaml"))
+}
+REVIEWS = b"""
+  reviews:
+    rules:
+      dangerous:
+        when: change.section == 'access' && change.direction == 'gained' && 'destructive' in change.sideEffects
+        approvers: [security]
+        reason: What cannot be undone.
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        # The platform's own role, whose grant is a pattern: no tenant is looked at.
+        ("platform.yaml", b"  groups:\n    admins: {roles: [platform-admin], members: [root]}\n",
+         b"    eve: {firstName: E, lastName: E, email: eve@acme.example}\n"
+         b"  groups:\n    admins: {roles: [platform-admin], members: [root, eve]}\n"),
+        # A role's holder, an application, a role, a grant.
+        ("shop/tenant.yaml", b"members: [shop-ada]", b"members: [shop-ada, shop-cyd]"),
+        ("shop/consumers/robot.yaml", b"roles: [clerk]", b"roles: [clerk, owner]"),
+        ("platform.yaml", b"permissions: [catalog:read, tools:read, tools:write]",
+         b"permissions: [catalog:read, tools:read, tools:write, tools:destructive]"),
+    ],
+    ids=["platform-person", "member", "application", "permission"],
+)  # fmt: skip
+def test_every_way_to_a_tool_is_access_gained(path: str, old: bytes, new: bytes) -> None:
+    base = BASE | {"platform.yaml": BASE["platform.yaml"].rstrip(b"\n") + REVIEWS}
+    if b"tools:destructive" in new:  # The permission alone gives nothing where no grant names the tool.
+        base["shop/tenant.yaml"] = base["shop/tenant.yaml"].replace(b'["shop:orders:get_order"]', b'["shop:orders:*"]')
+    assert old in base[path], base[path].decode()
+    head = base | {path: base[path].replace(old, new)}
+    sides = (memory_tree(files, Path("tenants"), name) for name, files in (("base", base), ("head", head)))
+    plan = of(*sides, date(2027, 1, 1), artifacts=False).plan
+    assert [r.policy for r in plan.requirements] == ["dangerous"], [c.text for c in plan.changes]
 
 
 def test_what_was_not_compared_demands_every_rule() -> None:

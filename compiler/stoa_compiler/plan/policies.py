@@ -7,7 +7,7 @@ judged counts as demanded.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,7 +18,8 @@ from stoa_compiler.parse import parse_file
 from stoa_compiler.plan.changes import Change, Requirement, SideName
 from stoa_compiler.plan.conditions import FACTS, NOTHING, Condition, Missing, Unjudged, Wrong, condition
 from stoa_compiler.source import SourceFile
-from stoa_schemas.documents.platform import ReviewRule
+from stoa_schemas.documents.access import SideEffects
+from stoa_schemas.documents.platform import ClassificationName, ReviewRule
 
 UNREADABLE_RULES = "rules-of-base"
 """The policy that nobody can satisfy: base has rules that cannot be read."""
@@ -67,6 +68,12 @@ class Known:
     """By tool and by `tenant:contract`."""
     side_effects: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By tool."""
+    by_itself: bool = False
+    """Whether nothing is known of the sources, and what changes say of themselves is all there is."""
+
+    def has(self, tool: str) -> bool:
+        """Whether the tool is on either side."""
+        return self.by_itself or tool in self.side_effects
 
     @classmethod
     def of(cls, *graphs: Graph | None) -> "Known":
@@ -88,7 +95,7 @@ def _effects(operation: OperationNode) -> str:
     return operation.declared.side_effects
 
 
-NOTHING_KNOWN = Known()
+NOTHING_KNOWN = Known(by_itself=True)
 
 
 def facts_of(change: Change, known: Known = NOTHING_KNOWN) -> dict[str, Any]:
@@ -112,6 +119,10 @@ def facts_of(change: Change, known: Known = NOTHING_KNOWN) -> dict[str, Any]:
     for name in (change.subject, *facts["tools"], *facts["contracts"]):
         classes |= known.classifications.get(name, frozenset())
         effects |= known.side_effects.get(name, frozenset())
+    if any("*" in tool or not known.has(tool) for tool in facts["tools"]):
+        # A pattern, or a tool that was not looked at: it may be any.
+        classes |= {*get_args(ClassificationName)}
+        effects |= {*get_args(SideEffects)}
     facts["classifications"] = sorted(classes)
     facts["sideEffects"] = sorted(effects)
     if change.tenant and change.tenant not in facts["tenants"]:
