@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -304,11 +305,18 @@ def _expect_refusal_of_another_bundle(one: Chain) -> None:
     shutil.rmtree(copy.folder)
 
 
+def _stopped(number: int, _frame: object) -> None:
+    raise Failed(f"stopped by {signal.Signals(number).name}")
+
+
 def main() -> int:
     """The exit code of the whole."""
     parser = argparse.ArgumentParser(prog="python -m tests.chain", description=__doc__)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="work in this new folder, and leave it")
     options = parser.parse_args()
+    # However it is stopped, what it started is ended too.
+    signal.signal(signal.SIGTERM, _stopped)
+    signal.signal(signal.SIGINT, _stopped)
     told_ = Told()
     started = time.monotonic()
     folder = options.keep or Path(tempfile.mkdtemp(prefix="stoa-chain-"))
