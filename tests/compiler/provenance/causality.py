@@ -8,7 +8,6 @@ import copy
 import hashlib
 import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,9 +21,9 @@ from stoa_compiler.diagnostics import Report, Stop
 from stoa_compiler.load import Placed, Source, load
 from stoa_compiler.pipeline import judge, render
 from stoa_compiler.provenance import Provenance
-from stoa_compiler.provenance.model import Cause, Place, Pointer, Traced, within
+from stoa_compiler.provenance.model import Cause, Place, Pointer, within
 from stoa_compiler.provenance.reading import written
-from stoa_compiler.source import SourceFile
+from stoa_compiler.source import Loc, SourceFile
 from stoa_schemas.documents import KINDS
 
 REPOSITORY = Path(__file__).parents[3]
@@ -34,6 +33,8 @@ Keyed = tuple[str, ...]
 """A pointer in which an item of a list is named by what it is, so that it keeps its name when others come or go."""
 Values = Mapping[tuple[str, str], Mapping[Keyed, Any]]
 """Every value by environment and artifact, and by keyed pointer."""
+Where = tuple[tuple[str, str], Keyed]
+"""A value: environment, artifact, pointer."""
 Edit = tuple[Place, Any]
 Way = Literal["alone", "along"]
 """Whether the place is all that changes, or what depends on it by the language's rules changes along."""
@@ -559,6 +560,8 @@ class Proof:
     """Causes that were changed and changed nothing."""
     moved: list[str] = field(default_factory=list)
     """Constants that changed."""
+    unnamed: list[str] = field(default_factory=list)
+    """Values that changed with a place that they do not name."""
     worlds: int = 0
 
     def text(self) -> str:
@@ -577,6 +580,8 @@ class Proof:
                 f"  changed nothing                     {len(self.broken):>7,}",
                 f"sources compiled                      {self.worlds:>7,}",
                 f"constants that changed                {len(self.moved):>7,}",
+                "values that changed with a place that",
+                f"  they do not name                    {len(self.unnamed):>7,}",
             ]
         )
 
@@ -586,8 +591,9 @@ def prove(source: Source, wanted: Callable[[int], bool] | None = None) -> Proof:
     world = World.of(source)
     assert world is not None
     proof = Proof()
-    by_cause: dict[Any, tuple[Cause, list[tuple[tuple[str, str], Keyed]]]] = {}
-    constants: dict[tuple[tuple[str, str], Keyed], Any] = {}
+    by_cause: dict[Any, tuple[Cause, list[Where]]] = {}
+    constants: dict[Where, Any] = {}
+    named: dict[Where, set[tuple[str, Loc]]] = {}
     for environment, provenance in world.provenances.items():
         for path in provenance.files:
             for traced in provenance.of(path):
@@ -599,6 +605,8 @@ def prove(source: Source, wanted: Callable[[int], bool] | None = None) -> Proof:
                     constants[where] = traced.value
                 elif traced.within:
                     proof.wholes += 1
+                else:
+                    named[where] = {p.key[:2] for c in traced.causes for p in c.places}
                 for cause in traced.causes:
                     by_cause.setdefault(cause.key, (cause, []))[1].append(where)
     seen: dict[bytes, Values | None] = {}
@@ -606,15 +614,16 @@ def prove(source: Source, wanted: Callable[[int], bool] | None = None) -> Proof:
         if wanted is not None and not wanted(number):
             continue
         proof.causes += len(pairs)
-        _try(world, cause, pairs, constants, proof, seen)
+        _try(world, cause, pairs, constants, named, proof, seen)
     return proof
 
 
 def _try(
     world: World,
     cause: Cause,
-    pairs: list[tuple[tuple[str, str], Keyed]],
-    constants: Mapping[tuple[tuple[str, str], Keyed], Any],
+    pairs: list[Where],
+    constants: Mapping[Where, Any],
+    named: Mapping[Where, set[tuple[str, Loc]]],
     proof: Proof,
     seen: dict[bytes, Values | None],
 ) -> None:
@@ -637,6 +646,8 @@ def _try(
         if values is None:
             continue
         valid += way == "alone"
+        if way == "alone" and not valid > 3:
+            proof.unnamed += _unnamed(world, cause, values, named)
         before = len(left)
         left -= {
             (at, pointer) for at, pointer in left if values.get(at, {}).get(pointer, GONE) != world.values[at][pointer]
@@ -649,9 +660,15 @@ def _try(
     (proof.broken if valid else proof.refused).extend(told)
 
 
-def counts(rules: Iterable[Traced]) -> Counter[str]:
-    """How many values each rule made."""
-    return Counter(t.emission.name for t in rules if t.emission)
+def _unnamed(world: World, cause: Cause, values: Values, named: Mapping[Where, set[tuple[str, Loc]]]) -> Iterator[str]:
+    """Values that are others now, though nothing that they are said to follow from was touched."""
+    touched = [p.key[:2] for p in cause.places]
+    for (at, pointer), causes in named.items():
+        now = values.get(at, {}).get(pointer, GONE)
+        if now is GONE or now == world.values[at][pointer]:
+            continue
+        if not any(f == file and (k[: len(t)] == t or t[: len(k)] == k) for f, t in touched for file, k in causes):
+            yield f"{cause.places[0].span} {'.'.join(map(str, cause.places[0].loc))} -> {at}: {'/'.join(pointer)}"
 
 
 def main(arguments: list[str]) -> None:
@@ -661,7 +678,12 @@ def main(arguments: list[str]) -> None:
         found = prove(read(root), lambda number: number % every == 0)
         which = "" if every == 1 else f", of every {every}th cause"
         print(f"{root.resolve().relative_to(REPOSITORY)}{which}\n{found.text()}", flush=True)
-        for title, lines in (("refused", found.refused), ("broken", found.broken), ("moved", found.moved)):
+        for title, lines in (
+            ("refused", found.refused),
+            ("broken", found.broken),
+            ("moved", found.moved),
+            ("unnamed", found.unnamed),
+        ):
             print(*(f"  {title}: {line}" for line in lines), sep="\n", file=sys.stderr)
 
 

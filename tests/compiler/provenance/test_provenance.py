@@ -131,6 +131,7 @@ def test_a_change_of_a_cause_changes_the_value_and_no_constant() -> None:
     proof = prove(read(RICH), lambda number: number % 25 == 5)
     assert proof.broken == []
     assert proof.moved == []
+    assert proof.unnamed == []
     assert proof.causes > 60
     assert proof.alone + proof.along == proof.causes - len(proof.refused)
     assert len(proof.refused) < proof.causes / 20
@@ -144,9 +145,10 @@ def test_the_trial_finds_a_wrong_cause_and_a_wrong_constant(rich: World) -> None
     wrong = Cause((provenance._places.platform("displayName"),))
     proof = causality.Proof()
     named = (("prod", traced.path), ("displayName",))
-    causality._try(rich, wrong, [where], {named: "Harbour"}, proof, {})
+    causality._try(rich, wrong, [where], {named: "Harbour"}, {named: set()}, proof, {})
     assert len(proof.broken) == 1
     assert proof.moved
+    assert proof.unnamed
 
 
 def test_digests_and_copies_change_with_what_they_are_of(rich: World) -> None:
