@@ -399,3 +399,19 @@ def test_a_tenant_that_leaves_loses_its_tools_and_keeps_its_namespace(tampered: 
         assert time.monotonic() < until, template["metadata"]
         time.sleep(0.2)
     assert "leaver" not in json.dumps(template["spec"]["volumes"])
+
+
+def test_a_link_out_of_the_repository_stops_the_branch_until_the_next_bundle(tampered: Delivery) -> None:
+    run("git", "pull", "--quiet", "origin", "rendered", cwd=tampered.work)
+    (tampered.folder(HONEST) / "passwords.yaml").symlink_to("/etc/passwd")
+    tampered.tamper("A link")
+    tampered.argo.refresh(f"stoa-{HONEST}-prod")
+    found = tampered.argo.wait(
+        f"stoa-{HONEST}-prod", lambda a: "symlink" in json.dumps(a["status"].get("conditions", ())), "to see the link"
+    )
+    assert "root:" not in json.dumps(found)
+    before = tampered.config_maps(HONEST)
+    revision = tampered.publish()
+    tampered.argo.refresh(f"stoa-{HONEST}-prod")
+    tampered.argo.wait_synced(f"stoa-{HONEST}-prod", revision, healthy=False)
+    assert tampered.config_maps(HONEST) == before
