@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from click.testing import CliRunner
 
 from stoa_compiler.cli.verify import command
 from stoa_compiler.graph import Graph
 from stoa_compiler.verify_bundle.findings import INVARIANTS
-from stoa_compiler.verify_bundle.proofs import prove
-from stoa_compiler.verify_bundle.reading import Read
 from stoa_schemas import bundle
 from tests.compiler.verify_mutations import (
     ARGO,
@@ -78,7 +75,7 @@ def place(found: str) -> str:
 
 def test_a_finding_names_code_file_and_place(made: tuple[Graph, Files]) -> None:
     realm = changed(made[1], REALM, lambda r: r["clients"][0].update(implicitFlowEnabled=True))
-    assert alone(realm) == [f"{REALM}#/clients/0/implicitFlowEnabled: STOA707 `account` has `implicitFlowEnabled`"]
+    assert alone(realm) == [f"{REALM}#/clients/0/implicitFlowEnabled: STOA687 `account` has `implicitFlowEnabled`"]
     project = changed(made[1], ARGO, lambda d: d[0]["spec"].update(sourceRepos=["*"]))
     assert f"{ARGO}#/0/spec/sourceRepos/0" in map(place, alone(project))
 
@@ -126,7 +123,7 @@ def test_selectors_of_one_peer_are_and_and_those_of_two_are_or(made: tuple[Graph
 def test_who_reaches_an_internal_namespace(made: tuple[Graph, Files], peer: dict[str, Any], noticed: bool) -> None:
     found = alone(changed(made[1], DATA, lambda d: rule_of(d)["from"].append(peer)))
     assert bool(found) is noticed, found
-    assert {f.split(": ")[1].split(" ")[0] for f in found} <= {"STOA710"}
+    assert {f.split(": ")[1].split(" ")[0] for f in found} <= {"STOA690"}
 
 
 def test_policy_types_decide_which_direction_is_closed(made: tuple[Graph, Files]) -> None:
@@ -138,19 +135,6 @@ def test_policy_types_decide_which_direction_is_closed(made: tuple[Graph, Files]
 
     found = alone(changed(made[1], SPACE, only_ingress))
     assert any("`stoa-acme-prod` is let out to `stoa-zenith-prod` at port" in f for f in found), found
-
-
-def test_the_source_tells_which_destructive_tools_need_no_approval(tmp_path: Path) -> None:
-    source = write_source(tmp_path, tenants=("acme",))
-    platform = source / "platform.yaml"
-    document = yaml.safe_load(platform.read_text())
-    document["spec"]["classifications"]["H"]["approval"] = []
-    platform.write_text(yaml.safe_dump(document, sort_keys=False))
-    graph, files = compiled(source)
-    assert [f.split(" ")[1] for f in alone(files)] == ["STOA708"]
-    assert against(files, graph) == []
-    undemanding = frozenset(o.tool_id for t in graph.tenants for o in t.operations if not o.approval)
-    assert list(prove(Read(files), undemanding)) == []
 
 
 @pytest.mark.parametrize(
@@ -208,12 +192,12 @@ def test_the_command_fails_on_a_finding_and_names_it(made: tuple[Graph, Files], 
     folder = written(broken(made[1], slip), tmp_path / "bundle")
     code, out, err = run(str(folder))
     assert (code, out) == (1, "")
-    assert "error: mcp/tenants/acme.json#/tools/0/approval: STOA708 `acme:orders:delete_order` destroys" in err
+    assert "error: mcp/tenants/acme.json#/tools/0/approval: STOA688 `acme:orders:delete_order` destroys" in err
     code, out, _ = run(str(folder), "--source", str(source), "--format", "json")
     said = json.loads(out)
     assert (code, said["whole"], said["holds"]) == (1, True, False)
-    assert {"STOA708", "STOA711"} <= {f["code"] for f in said["findings"]}
-    assert {f["pointer"] for f in said["findings"] if f["code"] == "STOA708"} == {"/tools/0/approval"}
+    assert {"STOA688", "STOA691"} <= {f["code"] for f in said["findings"]}
+    assert {f["pointer"] for f in said["findings"] if f["code"] == "STOA688"} == {"/tools/0/approval"}
 
 
 def test_a_source_with_mistakes_compares_with_nothing(made: tuple[Graph, Files], tmp_path: Path) -> None:

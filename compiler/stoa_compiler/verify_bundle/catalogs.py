@@ -43,8 +43,8 @@ def callable_by(tenant: str, roles: frozenset[str], pairs: Mapping[str, frozense
     return found
 
 
-def prove(read: Read, undemanding: frozenset[str]) -> None:
-    """Adds what is wrong in the runtime's files; `undemanding` are tools whose approval is declared otherwise."""
+def prove(read: Read) -> None:
+    """Adds what is wrong in the runtime's files."""
     if not read.serves:
         return
     _manifest(read)
@@ -78,7 +78,7 @@ def prove(read: Read, undemanding: frozenset[str]) -> None:
     for path, catalog in read.catalogs.items():
         if named.get(path) != catalog["tenant"]:
             read.add(MISMATCH, path, f"it is `{catalog['tenant']}`'s, and the index says otherwise", "tenant")
-        _catalog(read, path, catalog, index, owners, undemanding)
+        _catalog(read, path, catalog, index, owners)
 
 
 def _manifest(read: Read) -> None:
@@ -107,9 +107,7 @@ def _manifest(read: Read) -> None:
 _SIGNATURE = "mcp/bundle.intoto.jsonl"
 
 
-def _catalog(
-    read: Read, path: str, catalog: Json, index: Json, owners: dict[str, str], undemanding: frozenset[str]
-) -> None:
+def _catalog(read: Read, path: str, catalog: Json, index: Json, owners: dict[str, str]) -> None:
     tenant = catalog["tenant"]
     contracts = {c["name"]: c for c in catalog["contracts"]}
     if len(contracts) != len(catalog["contracts"]):
@@ -127,7 +125,7 @@ def _catalog(
         if tool["name"] in tools:
             read.add(MISMATCH, path, f"`{tool['name']}` is there twice", *at, "name")
         tools[tool["name"]] = tool
-        if tool["sideEffects"] == "destructive" and not tool["approval"] and tool["id"] not in undemanding:
+        if tool["sideEffects"] == "destructive" and not tool["approval"]:
             read.add(APPROVAL, path, f"`{tool['id']}` destroys, and nobody approves it", *at, "approval")
         _seen(read, path, tool, at)
         if tool["request"]["method"] in ("GET", "HEAD") and tool["sideEffects"] not in ("none", "read"):

@@ -8,10 +8,10 @@ from stoa_compiler.verify_bundle.findings import UNREADABLE, Finding
 from stoa_compiler.verify_bundle.reading import Read
 
 
-def prove(read: Read, undemanding: frozenset[str] = frozenset()) -> Sequence[Finding]:
-    """What does not hold of the bundle; `undemanding` are tools for which the source demands no approval."""
+def prove(read: Read) -> Sequence[Finding]:
+    """What does not hold of the bundle."""
     parts: Sequence[tuple[Callable[[], None], str]] = (
-        (partial(catalogs.prove, read, undemanding), "mcp/"),
+        (partial(catalogs.prove, read), "mcp/"),
         (partial(realms.prove, read), "keycloak/"),
         (partial(clusters.prove, read), "kubernetes/"),
     )

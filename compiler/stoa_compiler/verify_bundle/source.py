@@ -22,8 +22,6 @@ class Compared:
     """What the targets' readers found, at the declarations that differ."""
     findings: tuple[Finding, ...] = ()
     """What belongs to no declaration."""
-    undemanding: frozenset[str] = frozenset()
-    """Destructive tools for which the source demands no approval."""
     sound: bool = True
     """Whether the source could be read at all."""
 
@@ -63,5 +61,4 @@ def compare_graph(files: Mapping[str, bytes], graph: Graph, environment: str) ->
                 said = f"it cannot be compared with the source: {error!r}"
                 found.append(Finding(f"{name}/", "", MISMATCH.code, said))
     found += declared.compare(files, graph, environment)
-    undemanding = frozenset(o.tool_id for t in graph.tenants_in(environment) for o in t.operations if not o.approval)
-    return Compared(report, tuple(found), undemanding)
+    return Compared(report, tuple(found))

@@ -70,6 +70,7 @@ def entries(graph: Graph, environment: str, platform: bool) -> Mapping[str, Want
         "scopeMappings": mappings,
         "clientScopeMappings": gates,
         "settings": {
+            **_policies(spec.identity.metadata_hosts if cimd else None, declared.development),
             "displayName": spec.display_name if platform else tenants[0].declared.spec.display_name,
             "attributes": {"adminEventsExpiration": "2592000"},
             "accessTokenLifespan": 300,
@@ -147,6 +148,64 @@ def account_clients(realm: str) -> Mapping[str, Entry]:
         "protocolMappers": [_mapper("audience resolve", "oidc-audience-resolve-mapper", ("access",), {})],
     }
     return {"account": {"clientId": "account", **one}, "account-console": {**console, **one}}
+
+
+def _policies(hosts: Sequence[str] | None, development: bool) -> Entry:
+    """What every client keeps to; with hosts, also those that register by a document."""
+    on = {"auto-configure": True}
+    profiles: list[Entry] = [
+        {
+            "name": "stoa",
+            "description": "The code flow with PKCE; no tokens in addresses, no passwords in applications.",
+            "executors": [
+                {"executor": "pkce-enforcer", "configuration": on},
+                {"executor": "reject-implicit-grant", "configuration": on},
+                {"executor": "reject-ropc-grant", "configuration": on},
+            ],
+        }
+    ]
+    policies: list[Entry] = [
+        {
+            "name": "stoa",
+            "description": "Holds for every client.",
+            "enabled": True,
+            "conditions": [{"condition": "any-client", "configuration": {}}],
+            "profiles": ["stoa"],
+        }
+    ]
+    if hosts is not None:
+        trusted = sorted({*hosts})
+        document = {
+            "cimd-allow-http-scheme": development,
+            "cimd-allow-permitted-domains": trusted,
+            "cimd-restrict-same-domain": True,
+            "cimd-required-properties": ["client_name", "redirect_uris"],
+        }
+        profiles.append(
+            {
+                "name": "stoa-cimd",
+                "description": "Registers an application by the document that its client id names.",
+                "executors": [
+                    {"executor": "client-id-metadata-document", "configuration": document},
+                    {"executor": "full-scope-disabled", "configuration": on},
+                    {"executor": "consent-required", "configuration": on},
+                ],
+            }
+        )
+        where = {
+            "client-id-uri-scheme": ["http", "https"] if development else ["https"],
+            "client-id-uri-allow-permitted-domains": trusted,
+        }
+        policies.append(
+            {
+                "name": "stoa-cimd",
+                "description": "Holds for client ids that are addresses of trusted hosts.",
+                "enabled": True,
+                "conditions": [{"condition": "client-id-uri", "configuration": where}],
+                "profiles": ["stoa-cimd"],
+            }
+        )
+    return {"clientProfiles": {"profiles": profiles}, "clientPolicies": {"policies": policies}}
 
 
 # Clients
