@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from stoa_runtime import connections
@@ -267,3 +268,17 @@ def test_idle_connections_are_closed_and_slow_requests_refused(
                 wire.send(listing(token))
                 assert ids(wire, 1) == [1]
             assert wire.answer() is None  # uvicorn's five seconds without a request.
+
+
+def test_the_control_planes_requests_are_charged_to_the_tenants_rate(
+    tmp_path: Path, issuer: Issuer, backend: Recorder
+) -> None:
+    tenants = world.catalogs(backend.url)
+    tenants["greg"] = tenants["greg"].model_copy(update={"rate": bundle.RateLimit(calls=2, seconds=3600)})
+    written = world.write_bundle(tmp_path / "bundle", world.index(issuer.jwks_url, tenants), tenants)
+    settings = Settings(bundle=written, audit=tmp_path / "audit.jsonl")
+    headers = {"Host": "mcp.example.test", "Authorization": f"Bearer {issuer.token(tenant='greg', roles=['devops'])}"}
+    with world.listening(settings) as url:
+        found = [httpx2.get(f"{url}/api/v1/tenants", headers=headers) for _ in range(3)]
+    assert [answer.status_code for answer in found] == [200, 200, 429]
+    assert int(found[2].headers["retry-after"]) > 60

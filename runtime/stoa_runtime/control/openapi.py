@@ -157,6 +157,7 @@ def _always(rights: bool) -> Schema:
         "403": {"$ref": f"#/components/responses/{'Forbidden' if rights else 'InsufficientScope'}"},
         "405": {"$ref": "#/components/responses/MethodNotAllowed"},
         "421": {"$ref": "#/components/responses/Misdirected"},
+        "429": {"$ref": "#/components/responses/TooManyRequests"},
         "503": {"$ref": "#/components/responses/Unavailable"},
     }
 
@@ -251,7 +252,10 @@ _HEADERS: Schema = {
 }
 _TOKEN_ERROR: Schema = {
     "type": "object",
-    "properties": {"error": {"type": "string", "description": "As in `WWW-Authenticate`."}},
+    "properties": {
+        "error": {"type": "string", "description": "As in `WWW-Authenticate`."},
+        "error_description": {"type": "string"},
+    },
     "required": ["error"],
     "additionalProperties": False,
     "description": "What the MCP endpoint answers too, before it looks at what is asked.",
@@ -313,8 +317,14 @@ _RESPONSES: Schema = {
         "description": "This host is not served here.",
         "content": {"text/plain": {"schema": {"type": "string"}}},
     },
+    "TooManyRequests": {
+        "description": "The rate of the caller's tenant is used up, by requests to the MCP endpoint and to this API.",
+        "headers": _with("Retry-After"),
+        "content": _BY_GATE,
+    },
     "Unavailable": {
-        "description": "The issuer's keys are not known, or requests cannot be recorded, or approvals not be read.",
+        "description": "The issuer's keys are not known, or requests cannot be recorded or counted, or approvals not be"
+        " read.",
         "headers": _with("Retry-After"),
         "content": _PROBLEM | _BY_GATE,
     },

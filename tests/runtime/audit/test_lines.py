@@ -1,6 +1,8 @@
 """The lines: CloudEvents that hold the allowed fields and nothing that a caller could forge or hide in them."""
 
+import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from cloudevents.core.formats.json import JSONFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stoa_runtime.audit import Event, open_audit
+from stoa_runtime.audit import Audit, AuditUnavailable, Event, FileSink, open_audit
 from stoa_runtime.audit.chain import Chain
 from stoa_schemas.audit import DECISION, LINE, LINE_LIMIT, SCHEMA_FILE, place, schema
 
@@ -119,3 +121,30 @@ def test_known_tricks(text: str) -> None:
     assert asked.isprintable()
     cut = len(text) * 100 > 128
     assert asked.endswith(f"...({len(text) * 100} characters)") == cut
+
+
+def test_nobody_waits_for_a_log_that_does_not_work_unless_it_waits_when_it_is_full(tmp_path: Path) -> None:
+    """A broker that is away: it acknowledges nothing, and says so."""
+
+    class Away(FileSink):
+        confirms = True
+        works = False
+
+    async def story(audit: Audit) -> str:
+        with suppress(AuditUnavailable):
+            audit.write(EVENT)
+        try:
+            await asyncio.wait_for(audit.settled(), 20)
+        except AuditUnavailable:
+            return "refused"
+        except TimeoutError:
+            return "waits"
+        return "settled"
+
+    refuses = Audit(Away(tmp_path / "a.jsonl"), wait_seconds=3600)
+    waits = Audit(Away(tmp_path / "b.jsonl"), wait_seconds=1.0, when_full="wait")
+    assert asyncio.run(story(refuses)) == "refused"
+    assert asyncio.run(story(waits)) == "refused"
+    assert refuses.behind > 0
+    refuses.close()
+    waits.close()
