@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from stoa_compiler.cli.replay import command
 from stoa_compiler.replay.callers import Callers, PeopleUnreadable
 from stoa_compiler.replay.limits import peak
 from stoa_runtime.audit import Event, open_audit
@@ -67,14 +69,19 @@ def log(tmp_path: Path) -> Log:
     return write
 
 
+def replay(*arguments: str) -> Result:
+    """The command in this process. An exception that is none of ours is raised, not told."""
+    return CliRunner().invoke(command, [*arguments], catch_exceptions=False)
+
+
 def event(decision: Any = "allowed", rule: str = "granted", **more: Any) -> Event:
     given: dict[str, Any] = {"subject": "parzival", **READS, **more}
     return Event(decision, rule, "a" * 32, "sha256:" + "b" * 64, **given)
 
 
 def replayed(against: Path, *arguments: str | Path) -> dict[str, Any]:
-    done = stoa("replay", *map(str, arguments), "--against", str(against), "--format", "json")
-    assert done.returncode == 0, done.stderr
+    done = replay(*map(str, arguments), "--against", str(against), "--format", "json")
+    assert done.exit_code == 0, done.stderr
     facts: dict[str, Any] = json.loads(done.stdout)
     return facts
 
@@ -157,7 +164,7 @@ def test_a_topics_messages_count_once_in_any_order(against: Path, log: Log, tmp_
 def test_a_changed_line_is_told(against: Path, log: Log) -> None:
     path = log(event(), event(), event())
     path.write_bytes(path.read_bytes().replace(b"parzival", b"art3mis_", 1))
-    done = stoa("replay", str(path), "--against", str(against))
+    done = replay(str(path), "--against", str(against))
     assert "the log is not as it was written, so nothing here is certain:" in done.stdout
     assert ":2: this line was changed: its bytes do not give the hash that it carries" in done.stdout
 
@@ -185,9 +192,8 @@ def test_a_span_of_time(against: Path, log: Log) -> None:
     assert replayed(against, path, "--since", day)["log"]["calls"] == 2
     facts = replayed(against, path, "--until", f"{day}T00:00:00Z")
     assert (facts["log"]["calls"], facts["log"]["outside"]) == (0, 2)
-    wrong = stoa("replay", str(path), "--against", str(against), "--since", "last week")
-    assert (wrong.returncode, "Traceback" in wrong.stderr) == (2, False)
-    assert "`last week` is no time" in wrong.stderr
+    wrong = replay(str(path), "--against", str(against), "--since", "last week")
+    assert (wrong.exit_code, "`last week` is no time" in wrong.stderr) == (2, True)
 
 
 def test_calls_before_the_span_use_up_limits(against: Path, tmp_path: Path) -> None:
@@ -228,8 +234,8 @@ def test_a_list_of_people_ties_ids_to_names(against: Path, log: Log, tmp_path: P
     assert [c[:3] for c in changes(replayed(against, path, "--people", people))] == [("refused", "art3mis", "role")]
     for wrong in ("[7]", "{}", "[", '[{"id": 1, "username": "x"}]'):
         people.write_text(wrong)
-        done = stoa("replay", str(path), "--against", str(against), "--people", str(people))
-        assert (done.returncode, "Traceback" in done.stderr) == (2, False), wrong
+        done = replay(str(path), "--against", str(against), "--people", str(people))
+        assert done.exit_code == 2, wrong
 
 
 def test_names_of_a_foreign_log_command_no_terminal_and_no_markdown(against: Path, tmp_path: Path) -> None:
@@ -245,8 +251,8 @@ def test_names_of_a_foreign_log_command_no_terminal_and_no_markdown(against: Pat
     path = tmp_path / "foreign.jsonl"
     path.write_text(json.dumps(line) + "\n")
     for form in ("text", "json", "markdown"):
-        done = stoa("replay", str(path), "--against", str(against), "--format", form)
-        assert done.returncode == 0, done.stderr
+        done = replay(str(path), "--against", str(against), "--format", form)
+        assert done.exit_code == 0, done.stderr
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", done.stdout), form
         if form == "markdown":
             (row,) = [x for x in done.stdout.splitlines() if x.startswith("| `")]
@@ -265,23 +271,23 @@ def test_what_cannot_be_read_is_a_sentence(
     against: Path, tmp_path: Path, files: list[str], code: int, words: str
 ) -> None:
     (tmp_path / "broken.gz").write_bytes(gzip.compress(b"x" * 1000)[:-9])
-    done = stoa("replay", *(str(tmp_path / f) for f in files), "--against", str(against))
-    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    done = replay(*(str(tmp_path / f) for f in files), "--against", str(against))
+    assert done.exit_code == code
     assert words in done.stderr
 
 
 def test_a_bundle_that_is_not_whole_is_refused(against: Path, log: Log) -> None:
     (against / "mcp" / "platform.json").write_text("{}")
-    done = stoa("replay", str(log(event())), "--against", str(against))
-    assert done.returncode == 2
+    done = replay(str(log(event())), "--against", str(against))
+    assert done.exit_code == 2
     assert "is not what its digest names" in done.stderr
 
 
 def test_two_runs_say_the_same_in_every_form(against: Path, log: Log) -> None:
     path = log(*[event(subject=s, tool=t) for s in ("parzival", "art3mis") for t in ("ioi:billing:get", "ioi:x:y")])
     for form in ("text", "json", "markdown"):
-        runs = {stoa("replay", str(path), "--against", str(against), "--format", form).stdout for _ in range(2)}
-        assert len(runs) == 1, form
+        options = (str(path), "--against", str(against), "--format", form)
+        assert stoa("replay", *options, PYTHONHASHSEED="7").stdout == replay(*options).stdout, form
 
 
 def test_the_peak_is_of_the_fullest_window() -> None:
