@@ -65,7 +65,11 @@ def _resource(key: str) -> Callable[[Seen], Origins]:
     def found(seen: Seen) -> Origins:
         tenant = _tenant(seen)
         tier = seen.places.node(tenant).declared.spec.tier
-        return [seen.places.platform("tiers", tier, "resources", key)]
+        found = [seen.places.platform("tiers", tier, "resources", key)]
+        tiers = seen.places.graph.platform.spec.tiers.values()
+        if len({t.resources.model_dump(by_alias=True)[key] for t in tiers}) > 1:  # Another tier has another value.
+            found.append(seen.places.tenant(tenant, "tier"))
+        return found
 
     return found
 

@@ -219,7 +219,11 @@ def _approval(seen: Seen) -> Origins:
         return [seen.places.at(operation, "approval")]
     name, effects = contract.declared.spec.classification, operation.declared.side_effects
     listed = seen.places.platform("classifications", name, "approval")
-    return [seen.places.at(operation, "sideEffects"), *seen.places.items(listed, effects)]
+    found: list[Place | Cause] = [seen.places.at(operation, "sideEffects"), *seen.places.items(listed, effects)]
+    classes = seen.places.graph.platform.spec.classifications
+    if len({effects in c.approval for c in classes.values()}) > 1:  # Another class would say otherwise.
+        found.append(seen.places.of(contract, "classification"))
+    return found
 
 
 def _op_rate(seen: Seen) -> list[Place]:
