@@ -56,6 +56,16 @@ def test_gallery(case: str, update_golden: bool) -> None:
         assert not re.search(r"[^\n\x20-\x7e\u00a0-\uffff]|\x1b", text), "a terminal would act upon it"
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if not (GALLERY / case / "make.py").is_file()])
+def test_the_way_back(case: str) -> None:
+    """What is done can be undone, and that is no less of a change."""
+    there = of(side(case, "base"), side(case, "head"), TODAY, artifacts=False).plan
+    back = of(side(case, "head"), side(case, "base"), TODAY, artifacts=False)
+    if there.complete and there.changes and not back.broken:
+        assert back.plan.complete
+        assert back.plan.changes
+
+
 def test_the_schema_is_written() -> None:
     assert schema() == SCHEMA, f"run `python -m stoa_schemas.changes > schemas/{SCHEMA_FILE}`"
 

@@ -349,6 +349,7 @@ def _memberships(pairs: Pairs) -> Iterator[Change]:
             spans=tuple(p for c in same for p in c.spans),
             details=tuple(f"person {q(p)}" for p in everyone),
             data={**same[0].data, "people": everyone, "tools": tools, "tenants": [c.tenant for c in same]},
+            parts=tuple(same),
         )
 
 

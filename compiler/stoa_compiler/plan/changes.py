@@ -69,6 +69,8 @@ class Change:
     """More lines, for who unfolds it."""
     data: Mapping[str, JSON] = field(default_factory=dict)
     """Facts that policies judge: role, tools, sideEffects, classification, approval, environments, people."""
+    parts: tuple["Change", ...] = field(default=(), repr=False, compare=False)
+    """The changes that this one line stands for, where it stands for several: policies judge each. Not written."""
 
     @property
     def id(self) -> str:

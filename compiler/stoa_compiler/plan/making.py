@@ -350,6 +350,11 @@ def together(changes: Sequence[Change]) -> Iterable[Change]:
         tenants = sorted({c.tenant for c in same})
         subjects = [c.subject for c in same]
         verb = " are hit" if " hit by" in f" {kind}" else _VERBS.get(kind, "")
+        merged = _merged(same)
+        if verb == " are hit":
+            hit = merged.get("consumers")
+            subjects = list(map(str, hit)) if isinstance(hit, list) else subjects
+            rest = rest.removeprefix("its ")
         text = f"{names(subjects)}{verb}: {' '.join(rest.split())}"
         yield replace(
             same[0],
@@ -358,7 +363,8 @@ def together(changes: Sequence[Change]) -> Iterable[Change]:
             text=text,
             spans=tuple(dict.fromkeys(p for c in same for p in c.spans)),
             details=(*(q(s) for s in subjects), *(same[0].details if same[0].section is Section.TEXTS else ())),
-            data={**same[0].data, "subjects": subjects, "tenants": tenants, **_merged(same)},
+            data={**same[0].data, "subjects": subjects, "tenants": tenants, **merged},
+            parts=tuple(part for c in same for part in (c.parts or (c,))),
         )
 
 

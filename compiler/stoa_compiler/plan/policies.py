@@ -130,6 +130,15 @@ def facts_of(change: Change, known: Known = NOTHING_KNOWN) -> dict[str, Any]:
     return facts
 
 
+def _each(change: Change, known: Known) -> Iterable[dict[str, Any]]:
+    """The facts of each change that a line stands for, and of each tenant where it is the same in many."""
+    for part in change.parts or (change,):
+        facts = facts_of(part, known)
+        yield facts
+        if not part.tenant:
+            yield from (facts | {"tenant": tenant} for tenant in facts["tenants"])
+
+
 def _texts(value: Any) -> list[str]:
     """The texts of a list; of one text, a list of it; of anything else none."""
     if isinstance(value, str):
@@ -152,7 +161,8 @@ def requirements(
     is judged by it as well.
     """
     sides = [base, head, *([target] if target is not None else [])]
-    facts = [(change, facts_of(change, known)) for change in changes] if any(s.declared for s in sides) else []
+    judged = changes if any(s.declared for s in sides) else ()
+    facts = [(change, facts) for change in judged for facts in _each(change, known)]
     # A rule that is new demands nothing of its own: nobody agreed to it yet.
     touched = {name: _own(name, changes) for name in base.declared if _changed(name, base, head)}
     made = [
@@ -189,8 +199,11 @@ class _Judged:
     ) -> "_Judged":
         """`own` are the changes of the rule itself; None where it stays as it is."""
         judge, notes = _condition(rule)
-        found, unjudged = [], ""
+        found: list[str] = []
+        unjudged = ""
         for change, known in facts:
+            if found and found[-1] == change.id:
+                continue
             try:
                 if judge is None or judge.holds(known):
                     found.append(change.id)

@@ -18,6 +18,7 @@ LIMIT = 900_000
 SHOWN = 10
 """Changes of one section that are shown without unfolding."""
 PLACES = 3
+FINDINGS = 5
 TEXT_LINES = 60
 """Lines of a text that are shown without unfolding."""
 
@@ -78,7 +79,10 @@ def _parts(plan: Plan, details: bool, most: int | None) -> Iterator[str]:
     yield from (_inline(note) for note in plan.notes)
     if plan.findings:
         yield "### Findings"
-        yield "\n".join(_findings(plan, 20))
+        listed = list(_findings(plan, 100))
+        yield "\n".join(listed[:FINDINGS])
+        if len(listed) > FINDINGS:
+            yield _folded(f"{len(plan.findings) - FINDINGS:,} more", "\n".join(listed[FINDINGS:]))
 
 
 def _side(name: str, commit: str) -> str:
