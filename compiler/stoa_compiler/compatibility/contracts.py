@@ -159,7 +159,7 @@ class _Operations:
     base: OperationNode
     head: OperationNode
     budget: Budget
-    """Of the whole contract: one operation that is hard to compare takes from the others, and from no other contract."""
+    """Of the whole contract: one operation that is hard to compare takes from the others of its own only."""
 
     def breaks(self) -> Iterator[Break]:
         """Everything that breaks."""
