@@ -1,6 +1,7 @@
 """Policies: which approvals are demanded for which changes, and that no merge request can talk its way out."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,37 @@ def test_every_way_to_a_tool_is_access_gained(path: str, old: bytes, new: bytes)
     head = base | {path: base[path].replace(old, new)}
     sides = (memory_tree(files, Path("tenants"), name) for name, files in (("base", base), ("head", head)))
     plan = of(*sides, date(2027, 1, 1), artifacts=False).plan
+    assert [r.policy for r in plan.requirements] == ["dangerous"], [c.text for c in plan.changes]
+
+
+def test_one_line_for_many_things_hides_none_of_them() -> None:
+    """What is dangerous stands among many that look alike, and the plan says all of them in one line."""
+    parts = tuple(
+        replace(gained(f"t{n}:a:b", tools=[f"t{n}:a:b"], classification="H", environments=["dev"]), tenant=f"t{n}")
+        for n in range(5)
+    )
+    worst = replace(gained(environments=["prod"]), tenant="ioi")
+    line = replace(parts[0], tenant="", subject="platform", parts=(*parts, worst), text="6 things")
+    for when in (VVH, "'prod' in change.environments", "change.tenant == 'ioi'", "change.subject.startsWith('ioi:')"):
+        (found,) = demanded([line], {"a": rule(when)})
+        assert found.changes == (line.id,)
+    (found,) = demanded([replace(gained(tenants=["x", "ioi"]), tenant="")], {"a": rule("change.tenant == 'ioi'")})
+    assert found.changes
+
+
+def test_many_changes_that_look_alike_are_judged_one_by_one() -> None:
+    base = dict(BASE)
+    text = base["shop/tenant.yaml"].replace(b"members: [shop-cyd]", b"members: [shop-cyd, p0, p1, p2, p3, p4, p5]")
+    people = b"".join(b"    p%d: {firstName: P, lastName: P, email: p%d@shop.example}\n" % (n, n) for n in range(6))
+    base["shop/tenant.yaml"] = text.replace(b"  people:\n", b"  people:\n" + people)
+    base["platform.yaml"] = base["platform.yaml"].rstrip(b"\n") + REVIEWS.replace(
+        b"change.section == 'access' && change.direction == 'gained' && 'destructive' in change.sideEffects",
+        b"change.path == 'spec.people.p5.firstName'",
+    )
+    head = base | {"shop/tenant.yaml": base["shop/tenant.yaml"].replace(b"firstName: P,", b"firstName: Q,")}
+    sides = (memory_tree(files, Path("tenants"), name) for name, files in (("base", base), ("head", head)))
+    plan = of(*sides, date(2027, 1, 1), artifacts=False).plan
+    assert len(plan.changes) < 6
     assert [r.policy for r in plan.requirements] == ["dangerous"], [c.text for c in plan.changes]
 
 
