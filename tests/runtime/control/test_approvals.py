@@ -28,7 +28,11 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer, backend: R
     folder = tmp_path_factory.mktemp("approvals")
     tenants = world.catalogs(backend.url)
     written = world.write_bundle(folder / "bundle", world.index(issuer.jwks_url, tenants, roles=ROLES), tenants)
-    settings = Settings(bundle=written, audit=folder / "state" / "audit.jsonl")
+    secret = folder / "secrets" / "billing" / "api" / "token"
+    secret.parent.mkdir(parents=True)
+    secret.write_text(world.SECRET)
+    audit = folder / "state" / "audit.jsonl"
+    settings = Settings(bundle=written, audit=audit, secrets="file", secrets_folder=folder / "secrets")
     with world.listening(settings) as url:
         yield World(url, issuer, backend, settings.audit, bundles.load(written).digest, tenants)
 
