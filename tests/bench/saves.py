@@ -23,7 +23,7 @@ from generate import generate  # noqa: E402
 
 STOA = str(Path(sys.executable).with_name("stoa"))
 TENANT = "t00042"
-CONTRACT = f"{TENANT}/contracts/orders.yaml"
+CONTRACT = f"{TENANT}/contracts/parts.yaml"
 TARGET_MS = 150
 
 
@@ -99,7 +99,7 @@ def ask(url: str, token: str) -> tuple[str, float]:
 def saved(path: Path, number: int, url: str, token: str) -> float:
     """Milliseconds from a save to the first answer with the new text."""
     word = f"Saved{number:04}"
-    text = re.sub(r"summary: One order\S*", f"summary: One order{word}", path.read_text())
+    text = re.sub(r"summary: One part\S*", f"summary: One part{word}", path.read_text())
     staging = path.with_name(".saved.new")
     staging.write_text(text)
     time.sleep(0.3)
