@@ -192,3 +192,20 @@ def test_plans_that_bind_nothing(work: Work, edit: Callable[[dict[str, dict[str,
 def test_a_plan_is_reviewed_for_a_commit(work: Work) -> None:
     done = work.stoa("publish", work.compiled(), "--repo", str(work.remote), "--branch", "rendered", *PLAN)
     assert (done.returncode, "--source-commit" in done.stderr) == (2, True)
+
+
+def test_a_branch_that_left_before_a_rule_was_made_is_judged_by_it(work: Work) -> None:
+    """Old branches are no way round new rules, nor does their lacking the rule read as its removal."""
+    work.git("checkout", "--quiet", "main")
+    with (work.folder / "tenants" / "platform.yaml").open("a") as file:
+        file.write(
+            "  reviews:\n    rules:\n      limits:\n        when: change.section == 'limits'\n"
+            "        approvers: [harbour/ops]\n        reason: Who is called at night.\n"
+            "      other:\n        when: change.section == 'exposure'\n"
+            "        approvers: [harbour/ops]\n        reason: Who is called at night.\n"
+        )
+    work.commit("a rule")
+    work.git("checkout", "--quiet", "feature")
+    done = work.stoa("plan", "--base", "main", "--head", "HEAD", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert [r["policy"] for r in json.loads(done.stdout)["requirements"]] == ["limits"]

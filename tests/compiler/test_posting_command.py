@@ -60,6 +60,15 @@ def test_the_plan_is_posted(sides: Path, server: FakeGitLab) -> None:
     assert plan(sides, of(server, STOA_GITLAB_TOKEN=BOT)).stderr == "note 101 of !4: written anew\n"
 
 
+def test_a_head_that_does_not_compile_is_posted_as_such(sides: Path, server: FakeGitLab, tmp_path: Path) -> None:
+    shutil.copytree(sides, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "head" / "umbra" / "tenant.yaml").write_text("kind: Tenant\n")
+    done = plan(tmp_path, of(server, STOA_GITLAB_TOKEN=BOT))
+    assert done.exit_code == 1
+    (body,) = server.bodies()
+    assert "does not compile" in body
+
+
 @pytest.mark.parametrize(
     ("missing", "more", "words"),
     [
