@@ -26,9 +26,9 @@ STEPS = (
 
 def test_a_commit_goes_all_the_way_and_so_does_a_revocation() -> None:
     # What cannot be had is a reason to skip here, and a failure of the program.
-    kubernetes.api_server()
-    kubernetes.etcd()
     argocd.program()
+    kubernetes.etcd()
+    kubernetes.api_server()
     keycloak.distribution()
     command = [sys.executable, "-m", "tests.chain"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)

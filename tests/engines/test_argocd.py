@@ -131,6 +131,7 @@ class Delivery:
 @pytest.fixture(scope="module")
 def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Delivery]:
     """The platform as it was published, applied by Argo CD; nobody has tampered with anything yet."""
+    argocd.program()
     scratch = tmp_path_factory.mktemp("argocd")
     rendered, repository = scratch / "rendered.git", scratch / "platform.git"
     run("git", "init", "--quiet", "--bare", "--initial-branch", "rendered", rendered)

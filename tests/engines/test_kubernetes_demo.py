@@ -31,7 +31,7 @@ SSA = "ServerSideApply=true"
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A server that knows the kinds of both controllers."""
-    definitions = [*external_secrets.definitions(), *argocd.manifests("crds")]
+    definitions = [*argocd.manifests("crds"), *external_secrets.definitions()]
     with running(tmp_path_factory.mktemp("kubernetes")) as server:
         for one in definitions:
             assert server.apply(one)[0] in (200, 201)
