@@ -1,6 +1,7 @@
 """Both sides of a plan from Git objects: what is found, what is missing, and that nothing else is looked at."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -245,3 +246,41 @@ def test_a_breaking_change_without_its_version_is_an_error(repository: Path) -> 
     assert "STOA711" in result.stderr
     edit(repository, ORDERS, "version: 1.0.0", "version: 2.0.0")
     assert stoa_plan("--base", "HEAD").exit_code == 0
+
+
+def test_hostile_file_names(repository: Path) -> None:
+    """A name is shown and never acted upon, whichever bytes it has."""
+    folder = repository / "conf/tenants/shop/contracts"
+    for name in (b"\x1b[2J.yaml", b"\xff\xfe.yaml", b"`@all`.yaml", b"a\nb.yaml", b"</details>x.yaml"):
+        path = os.path.join(os.fsencode(folder), name)  # noqa: PTH118
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+        with open(path, "wb") as stream:  # noqa: PTH123
+            stream.write(b"x: 1\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "two")
+    for arguments in (("--head", "HEAD"), ()):
+        for form in ("text", "markdown", "json"):
+            result = stoa_plan("--base", "HEAD~1", *arguments, "--format", form)
+            assert result.exit_code == 1
+            assert all(c.isprintable() or c == "\n" for c in result.output)
+            if form == "markdown":
+                assert not re.search(r"^[^`]*@all", result.stdout, re.MULTILINE)
+
+
+def test_called_by_a_hook(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git sets variables for hooks that point elsewhere."""
+    edit(repository, ORDERS, OWNER, "new@shop.example")
+    monkeypatch.setenv("GIT_DIR", ".git")
+    monkeypatch.setenv("GIT_INDEX_FILE", "/nowhere/index")
+    assert len(texts("--base", "HEAD")) == 1
+
+
+def test_object_ids_of_sha256(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "conf/tenants", {p.relative_to(BASE).as_posix(): p.read_text() for p in BASE.rglob("*.yaml")})
+    git(tmp_path, "init", "-q", "--object-format=sha256", "-b", "main")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    monkeypatch.chdir(tmp_path)
+    assert "no changes: both sides are equal" in stoa_plan("--base", "HEAD").stdout
+    edit(tmp_path, ORDERS, OWNER, "new@shop.example")
+    assert len(texts("--base", "HEAD")) == 1
