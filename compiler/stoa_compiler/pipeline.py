@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from stoa_compiler import __version__, sending, shares
+from stoa_compiler import __version__, shares
 from stoa_compiler.beside import MANY_DOCUMENTS, beside
 from stoa_compiler.checks import OF_TENANTS, TOGETHER, check
 from stoa_compiler.diagnostics import Diagnostic, Report, Stop
@@ -191,6 +191,8 @@ def render(
         proved = {a.path: a for made in parts[target.name].values() for a in made} if target.name in parts else None
         make = partial(_made, target, graph, environment, carried, proved, watch)
         if jobs > 1 and parts and not any(target.name in later.carries for later in targets[number + 1 :]):
+            from stoa_compiler import sending  # Only here: small sources send nothing.
+
             beyond.append((target, beside(make, sending.send, partial(sending.receive, file=files_of.__getitem__))))
             continue
         emitted, found = make()

@@ -14,7 +14,6 @@ from stoa_compiler.beside import beside
 from stoa_compiler.diagnostics import Diagnostic, Report
 from stoa_compiler.graph import ContractNode, Graph, TenantNode
 from stoa_compiler.load import Source
-from stoa_compiler.sending import receive, send
 from stoa_compiler.target import Artifact, Target
 from stoa_compiler.watch import Watch
 
@@ -151,6 +150,10 @@ Engine = Callable[[Making, Source], list[Share]]
 def beside_here(count: int, making: Making, source: Source) -> list[Share]:
     """`count` shares, made on this machine: children make all but the first."""
     parts = divided(source, count)
+    if len(parts) == 1:
+        return [making.share(source)]
+    from stoa_compiler.sending import send  # Only here: small sources send nothing.
+
     load = partial(received, source=source)
     others = [beside(partial(making.light, part), send, load) for part in parts[1:]]
     return [making.share(parts[0]), *(other() for other in others)]
@@ -174,6 +177,8 @@ def whole(shares: Sequence[Share], known: Mapping[str, Sequence[bytes]], source:
         for environment, made in share.parts.items():
             for target, of_tenants in made.items():
                 parts.setdefault(environment, {}).setdefault(target, {}).update(of_tenants)
+    if known:
+        from stoa_compiler.sending import receive
     for name, sent in known.items():
         (tenant, found, count), *rendered = [receive(s, source.at.__getitem__) for s in sent]
         tenants.append(tenant)
@@ -205,6 +210,8 @@ def divided(source: Source, count: int) -> list[Source]:
 
 def received(sent: bytes, source: Source) -> Share:
     """The share of the source's tenants that was sent."""
+    from stoa_compiler.sending import receive
+
     share = receive(sent, source.at.__getitem__)
     assert isinstance(share, Share)
     return share
