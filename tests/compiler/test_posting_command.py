@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,15 @@ def test_every_input_is_used_and_told() -> None:
     for name, of_input in inputs.items():
         assert of_input["description"], name
         assert f"| `{name}` |" in page, name
+
+
+def test_what_is_installed_is_what_is_released() -> None:
+    inputs, _ = documents()
+    match = re.search(r"stoa-platform\[([a-z,]+)\]==(\S+)\"", inputs["prepare"]["default"])
+    assert match
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert match[2] == project["version"]
+    assert set(match[1].split(",")) <= project["optional-dependencies"].keys()
 
 
 def test_every_job_is_told() -> None:
