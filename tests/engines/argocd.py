@@ -52,27 +52,41 @@ JSON = Any
 Object = dict[str, Any]
 
 
+def source() -> Path:
+    """The module's files, from the cache or through the module proxy; skips the test where they cannot be had."""
+    folder = golang.ENGINES / f"argocd-{VERSION}" / "src"
+    if not (folder / "manifests").is_dir():
+        if shutil.which("go") is None:
+            pytest.skip(f"Argo CD {VERSION} is fetched with go, which is not on PATH")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            module = f"github.com/argoproj/argo-cd/v3@v{VERSION}"
+            listed = json.loads(golang.go(folder.parent, "mod", "download", "-json", module))
+            # The module's own folder is read-only, and is no place to build in.
+            fresh = folder.with_name(f"src.{secrets.token_hex(4)}")
+            shutil.copytree(listed["Dir"], fresh, copy_function=shutil.copyfile)
+            for below in (fresh, *(p for p in fresh.rglob("*") if p.is_dir())):
+                below.chmod(0o755)
+            fresh.rename(folder)
+        except (subprocess.SubprocessError, OSError, ValueError) as error:
+            said = getattr(error, "stderr", "") or str(error)
+            pytest.skip(f"Argo CD {VERSION} cannot be fetched: {said[-300:].strip()}")
+    return folder
+
+
 def program() -> Path:
     """The binary, from the cache or built from the Go module; skips the test where it cannot be had."""
-    binary = golang.ENGINES / f"argocd-{VERSION}" / "argocd"
 
     def build(target: Path) -> None:
-        source = binary.parent / "src"
-        if not (source / "manifests").is_dir():
-            module = f"github.com/argoproj/argo-cd/v3@v{VERSION}"
-            listed = json.loads(golang.go(binary.parent, "mod", "download", "-json", module))
-            # The module's own folder is read-only, and is no place to build in.
-            shutil.copytree(listed["Dir"], source, dirs_exist_ok=True, copy_function=shutil.copy)
-            for folder in (source, *(p for p in source.rglob("*") if p.is_dir())):
-                folder.chmod(0o755)
-        golang.go(source, "build", "-o", str(target), "./cmd")
+        golang.go(source(), "build", "-o", str(target), "./cmd")
 
+    binary = golang.ENGINES / f"argocd-{VERSION}" / "argocd"
     return golang.built(binary, f"Argo CD {VERSION}", 6, build, unasked="python -m tests.engines.argocd")
 
 
 def manifests(folder: str) -> list[Object]:
     """The objects in a folder of Argo CD's own manifests."""
-    below = program().parent / "src" / "manifests" / folder
+    below = source() / "manifests" / folder
     found = [o for file in sorted(below.glob("*.yaml")) for o in yaml.safe_load_all(file.read_text()) if o]
     return [o for o in found if o["kind"] != "Kustomization"]
 
