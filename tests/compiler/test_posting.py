@@ -145,6 +145,26 @@ def test_no_redirect_takes_the_token_along(server: FakeGitLab, status: int, targ
     assert len(server.asked) == 1
 
 
+def test_a_file_is_fetched_elsewhere_without_the_token_or_not_at_all(server: FakeGitLab) -> None:
+    """GitLab may keep artifacts in another place: one that speaks TLS, and gets no token."""
+    with gitlab() as other:
+        server.failures = [("GET", 302, {"location": f"{other.url}/plan.json"})]
+        with pytest.raises(Unreachable, match="not followed"):
+            client(server).artifact("11", "refs/merge-requests/4/head", "stoa-plan", "plan.json")
+        tls = other.url.replace("http://", "https://")
+        server.failures = [("GET", 302, {"location": f"{tls}/plan.json"})]
+        with pytest.raises(Unreachable, match="does not answer"):
+            client(server).artifact("11", "refs/merge-requests/4/head", "stoa-plan", "plan.json")
+        assert other.asked == []
+
+
+def test_an_answer_without_end_is_cut_off(server: FakeGitLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stoa_compiler.clients.gitlab.MAX_BYTES", 100)
+    server.add_note(3, "x" * 1000)
+    with pytest.raises(Unreachable, match="more than 100 bytes"):
+        put(server, "one")
+
+
 def test_the_token_is_in_one_header_and_in_no_message(server: FakeGitLab) -> None:
     put(server, "one")
     for _method, path, headers, body in server.asked:

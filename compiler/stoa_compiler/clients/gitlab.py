@@ -357,14 +357,7 @@ class GitLab:
     def _send(
         self, method: str, url: str, body: Json | None = None, params: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        with self._http.stream(method, url, json=body, params=params) as answer:
-            content = bytearray()
-            for part in answer.iter_bytes():
-                content += part
-                if len(content) > MAX_BYTES:
-                    raise Unreachable(f"`{self._host}` answers with more than {MAX_BYTES:,} bytes")
-            headers = {k: v for k, v in answer.headers.items() if k not in ("content-encoding", "transfer-encoding")}
-            return httpx.Response(answer.status_code, headers=headers, content=bytes(content), request=answer.request)
+        return _whole(self._http, method, url, json=body, params=params)
 
     def _redirected(self, answer: httpx.Response, elsewhere: bool) -> httpx.Response:
         """What lies where GitLab sends us: fetched without the token, and only where a file was asked for."""
@@ -376,7 +369,7 @@ class GitLab:
             )
         try:
             with httpx.Client(headers={"User-Agent": "stoa"}, timeout=30.0, follow_redirects=False) as plain:
-                found = plain.get(target.geturl())
+                found = _whole(plain, "GET", target.geturl())
         except httpx.HTTPError:
             raise Unreachable(f"`{visible(target.netloc)[:100]}` does not answer") from None
         if not found.is_success:
@@ -438,6 +431,18 @@ class OwnNotes:
     def delete(self, note: int) -> bool:
         """Whether it was there."""
         return self._server.delete_note(self._of, note)
+
+
+def _whole(client: httpx.Client, method: str, url: str, **more: Any) -> httpx.Response:
+    """The answer with all of its content, which has an end."""
+    with client.stream(method, url, **more) as answer:
+        content = bytearray()
+        for part in answer.iter_bytes():
+            content += part
+            if len(content) > MAX_BYTES:
+                raise Unreachable(f"`{urlsplit(url).netloc}` answers with more than {MAX_BYTES:,} bytes")
+        headers = {k: v for k, v in answer.headers.items() if k not in ("content-encoding", "transfer-encoding")}
+        return httpx.Response(answer.status_code, headers=headers, content=bytes(content), request=answer.request)
 
 
 def _seconds(asked: str | None) -> float | None:
