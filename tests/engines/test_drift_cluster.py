@@ -96,7 +96,8 @@ def drift(cluster: Cluster, folder: Path, tmp_path: Path) -> Drift:
 def mended(cluster: Cluster, folder: Path) -> Iterator[None]:
     yield
     # An apply leaves alone what it never declared.
-    cluster.call("DELETE", f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies/stoa-default-deny")
+    for name in ("stoa-default-deny", "stoa-dns"):
+        cluster.call("DELETE", f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies/{name}")
     applied(cluster, folder)
 
 
@@ -116,10 +117,10 @@ def test_each_change_by_hand_is_named(cluster: Cluster, drift: Drift) -> None:
     at = f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies"
     merge = "application/merge-patch+json"
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}"
-    # A policy that lets everything out, beside what is declared of it.
-    opened = {"spec": {"egress": [{}]}}
-    assert cluster.call("PATCH", f"{at}/stoa-default-deny?fieldManager=by-hand", opened, merge)[0] == 200
-    assert cluster.call("DELETE", f"{at}/stoa-dns")[0] == 200
+    # A policy that lets everything out, and one that gets a rule of which nothing is declared.
+    assert cluster.call("PATCH", f"{at}/stoa-default-deny", {"spec": {"egress": [{}]}}, merge)[0] == 200
+    assert cluster.call("PATCH", f"{at}/stoa-dns?fieldManager=by-hand", {"spec": {"ingress": [{}]}}, merge)[0] == 200
+    assert cluster.call("DELETE", f"{at}/stoa-from-tenants")[0] == 200
     rules = {"rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]}
     assert cluster.call("PATCH", f"{rbac}/roles/stoa-tenant", rules, merge)[0] == 200
     label = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged", "team": "acme"}}}
@@ -133,12 +134,14 @@ def test_each_change_by_hand_is_named(cluster: Cluster, drift: Drift) -> None:
         ("changed", f"ResourceQuota {NAMESPACE}/stoa-quota"),
         ("changed", f"Role {NAMESPACE}/stoa-tenant"),
         ("extra", f"NetworkPolicy {NAMESPACE}/stoa-default-deny"),
-        ("missing", f"NetworkPolicy {NAMESPACE}/stoa-dns"),
+        ("extra", f"NetworkPolicy {NAMESPACE}/stoa-dns"),
+        ("missing", f"NetworkPolicy {NAMESPACE}/stoa-from-tenants"),
     ]
     assert 'metadata.labels[pod-security.kubernetes.io/enforce]: "privileged" -> "restricted"' in text
     assert "team" not in text
     assert "spec.egress: [{}] -> nothing" in text
-    assert "(set by `by-hand`)" in text
+    dns = f"+ NetworkPolicy {NAMESPACE}/stoa-dns has more than is declared (set by `by-hand`)"
+    assert f"{dns}\n      spec.ingress: [{{}}] -> nothing" in text
     assert 'spec.hard.pods: "9999" ->' in text
 
 
