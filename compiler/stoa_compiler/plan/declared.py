@@ -384,7 +384,7 @@ def said(difference: Difference) -> Change:
     """The change that the table makes of a difference."""
     documents, loc = difference.documents, difference.loc
     line = line_for(documents.kind, loc)
-    subject, named, rest = subject_of(documents, loc)
+    subject, named, rest = subject_of(documents, loc, difference.after is MISSING)
     before, after = difference.before, difference.after
     section: Section = line.section
     direction: Direction = "changed"
@@ -396,6 +396,8 @@ def said(difference: Difference) -> Change:
         direction = "gained" if section in (Section.ACCESS, Section.EXPOSURE) else "added"
     elif after is MISSING:
         direction = "lost" if section in (Section.ACCESS, Section.EXPOSURE) else "removed"
+    if line.code == "grant-changed" and is_deny(difference) and direction in ("gained", "lost"):
+        direction = "lost" if direction == "gained" else "gained"
     what = _what(line, rest)
     shown = line.shown or (loc and isinstance(loc[-1], str) and isinstance(before if after is MISSING else after, dict))
     return Change(
@@ -416,6 +418,16 @@ def said(difference: Difference) -> Change:
             **({"environments": [str(loc[2])]} if loc[1:2] == ("environments",) and len(loc) > 2 else {}),
         },
     )
+
+
+def is_deny(difference: Difference) -> bool:
+    """Whether the difference is of a grant that denies."""
+    loc = difference.loc
+    if loc[1:2] != ("grants",) or len(loc) < 3:
+        return False
+    declared = difference.documents.before if difference.after is MISSING else difference.documents.after
+    grant = value_at(declared, loc[:3])
+    return isinstance(grant, Mapping) and grant.get("effect") == "deny"
 
 
 def _what(line: Line, rest: Sequence[str | int]) -> str:
@@ -474,7 +486,7 @@ _NAMED = {
 }
 
 
-def subject_of(documents: Documents, loc: Loc) -> tuple[str, str, Sequence[str | int]]:
+def subject_of(documents: Documents, loc: Loc, base: bool = False) -> tuple[str, str, Sequence[str | int]]:
     """Canonical id of what a place belongs to, its name in a sentence, and the keys that are left below it."""
     kind, tenant, name = documents.key
     if kind in ("Platform", "Tenant"):
@@ -485,7 +497,7 @@ def subject_of(documents: Documents, loc: Loc) -> tuple[str, str, Sequence[str |
             prefix = f"{tenant}/" if tenant else ""
             return f"{prefix}{inner}/{loc[2]}", f"{inner} {q(loc[2])}{of}", loc[3:]
         if len(loc) > 3 and loc[1] == "grants":
-            grant = _item(documents, loc[:3])
+            grant = _item(documents, loc[:3], base)
             denied = "deny" if grant.get("effect") == "deny" else "grant"
             return (
                 f"{tenant or 'platform'}/role/{grant.get('role')}",
@@ -493,7 +505,7 @@ def subject_of(documents: Documents, loc: Loc) -> tuple[str, str, Sequence[str |
                 loc[3:],
             )
         if len(loc) > 4 and loc[2] == "allowedHosts":
-            host = _item(documents, loc[:4]).get("host")
+            host = _item(documents, loc[:4], base).get("host")
             return f"host/{host}", f"backend host {q(host)}", loc[4:]
         if loc[1:3] == ("identity", "clients") and len(loc) > 4:
             return f"client/{loc[3]}", f"the MCP client {q(loc[3])}", loc[4:]
@@ -509,9 +521,9 @@ def subject_of(documents: Documents, loc: Loc) -> tuple[str, str, Sequence[str |
     return f"{tenant}/{word}/{name}", f"{word} {q(name)} of {q(tenant)}", loc[1:]
 
 
-def _item(documents: Documents, loc: Loc) -> Mapping[str, Any]:
-    """The item of a list at `loc`: of head, or of base where head has none there."""
-    found = value_at(documents.after, loc) or value_at(documents.before, loc)
+def _item(documents: Documents, loc: Loc, base: bool) -> Mapping[str, Any]:
+    """The item of a list at `loc`: of base, where the place is one of base's, or of head."""
+    found = value_at(documents.before if base else documents.after, loc)
     return found if isinstance(found, Mapping) else {}
 
 

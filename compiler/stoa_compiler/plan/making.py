@@ -17,7 +17,7 @@ from stoa_compiler.pipeline import judge
 from stoa_compiler.plan.access import access_changes, environment_changes
 from stoa_compiler.plan.artifacts import artifact_changes, bundle_digests
 from stoa_compiler.plan.changes import JSON, Change, Place, Plan, Section, Side
-from stoa_compiler.plan.declared import Difference, differences, said, uncovered
+from stoa_compiler.plan.declared import Difference, differences, is_deny, said, uncovered
 from stoa_compiler.plan.pairs import Pairs
 from stoa_compiler.plan.policies import Known, Rules, requirements
 from stoa_compiler.plan.revisions import Lines, Tree
@@ -255,7 +255,8 @@ def _changes(pairs: Pairs, today: date) -> Iterable[Change]:
         text = f"the platform {q(pairs.head.name)} is new, with {counted(len(pairs.head.tenants), 'tenant')}"
         made.append(Change(Section.ADDITIONS, "platform-added", "", "platform", text, "added", (place,)))
     found = [d for documents in pairs.documents for d in differences(documents)]
-    rest = [said(d) for d in uncovered(found, covered) if not _told(d, made)]
+    told = _Told(made)
+    rest = [said(d) for d in uncovered(found, covered) if not told.of(d)]
     rest = [*(c for c in rest if c.code != "grant-changed"), *_grants([c for c in rest if c.code == "grant-changed"])]
     return [*made, *together(rest), *together(list(hit_changes(pairs, [*made, *rest])))]
 
@@ -266,34 +267,47 @@ _TOLD_BY_PLACE = {
 }  # fmt: skip
 
 
-def _told(difference: Difference, made: Sequence[Change]) -> bool:
-    """Whether a change of access has told of a grant, a member or a role already."""
-    change = said(difference)
-    if change.section is not Section.ACCESS:
-        return False
-    if change.code == "person-changed":
-        username = difference.loc[-1]
+class _Told:
+    """What changes of access have told of already: places, people, and grants that are wider now."""
+
+    def __init__(self, made: Sequence[Change]) -> None:
+        self.places: dict[tuple[str, str], list[Place]] = {}
+        self.people: set[tuple[str, str]] = set()
+        self.wider: set[tuple[str, str]] = set()
+        for change in made:
+            if change.section is not Section.ACCESS:
+                continue
+            for place in change.spans:
+                self.places.setdefault((place.side, place.span.file), []).append(place)
+            tenants = _texts(change, "tenants") or [change.tenant]
+            if change.code in ("role-gained", "role-lost"):
+                self.people |= {(t, p) for t in tenants for p in _texts(change, "people")}
+            if change.code == "access-gained" and change.data.get("why") in ("grant", "wildcard"):
+                self.wider |= {(t, r) for t in tenants for r in _texts(change, "roles")}
+
+    def of(self, difference: Difference) -> bool:
+        """Whether the difference, of a grant, a member or a role, is told of."""
+        change = said(difference)
+        if change.section is not Section.ACCESS:
+            return False
+        if change.code == "person-changed":
+            return (change.tenant, str(difference.loc[-1])) in self.people
+        if change.code not in _TOLD_BY_PLACE:
+            return False
+        narrower = change.code == "grant-changed" and change.direction == "lost" and not is_deny(difference)
+        if narrower and (change.tenant, change.subject.rpartition("/")[2]) in self.wider:
+            return True  # A wider pattern of the same role stands for it now.
         return any(
-            c.tenant in ("", change.tenant) and c.code in ("role-gained", "role-lost") and username in c.data["people"]  # type: ignore[operator]
-            for c in made
+            _within(mine, theirs) or _within(theirs, mine)
+            for mine in change.spans
+            for theirs in self.places.get((mine.side, mine.span.file), ())
         )
-    if change.code not in _TOLD_BY_PLACE:
-        return False
-    if change.code == "grant-changed" and change.direction == "lost":
-        # A pattern that another one of the same role stands for now.
-        role = change.subject.rpartition("/")[2]
-        for c in made:
-            roles = c.data.get("roles")
-            wider = c.code == "access-gained" and c.data.get("why") in ("grant", "wildcard")
-            if wider and c.tenant in ("", change.tenant) and isinstance(roles, list) and role in roles:
-                return True
-    return any(
-        _within(mine, theirs) or _within(theirs, mine)
-        for c in made
-        if c.section is Section.ACCESS
-        for theirs in c.spans
-        for mine in change.spans
-    )
+
+
+def _texts(change: Change, key: str) -> list[str]:
+    """A list among the facts of a change; empty where there is none."""
+    found = change.data.get(key)
+    return list(map(str, found)) if isinstance(found, list | tuple) else []
 
 
 def _grants(changes: Sequence[Change]) -> Iterable[Change]:
