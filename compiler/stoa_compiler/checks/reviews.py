@@ -1,9 +1,15 @@
 """Rules on reviews: conditions that can be judged, owners that exist."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
 from stoa_compiler.graph import Graph
-from stoa_compiler.plan.conditions import FACTS, VALUES, Missing, Mistake, Trouble, Wrong, condition
 from stoa_compiler.source import Document, Loc, Span
+from stoa_schemas.documents.platform import ReviewRule
+
+if TYPE_CHECKING:
+    from stoa_compiler.plan.conditions import Mistake, Trouble
 
 UNREADABLE = Rule(
     code="STOA481",
@@ -45,7 +51,7 @@ NEVER = Rule(
 
 RULES = (UNREADABLE, UNKNOWN_FACT, WRONG_TYPE, GROWING, NO_SUCH_TENANT, NEVER)
 
-_RULE: dict[Trouble, Rule] = {
+_RULE: "dict[Trouble, Rule]" = {
     "syntax": UNREADABLE,
     "unknown": UNKNOWN_FACT,
     "type": WRONG_TYPE,
@@ -57,7 +63,21 @@ _RULE: dict[Trouble, Rule] = {
 def check(graph: Graph, report: Report) -> None:
     """Adds what is wrong with the platform's rules for reviews."""
     reviews, document = graph.platform.spec.reviews, graph.origin.document
-    for name, rule in reviews.rules.items():
+    if reviews.rules:
+        _conditions(reviews.rules, document, report)
+    for tenant in reviews.owners.tenants:
+        if tenant not in graph.known and all(t.name != tenant for t in graph.tenants):
+            where = document.span(("spec", "reviews", "owners", "tenants", tenant), "key")
+            known = sorted(graph.known | {t.name for t in graph.tenants})
+            close = nearest(tenant, known)
+            advice = f"Is `{close}` meant?" if close else ""
+            report.add(NO_SUCH_TENANT, where, f"there is no tenant `{tenant}`", help=advice)
+
+
+def _conditions(rules: Mapping[str, ReviewRule], document: Document, report: Report) -> None:
+    from stoa_compiler.plan.conditions import Missing, Wrong, condition  # Only here: CEL is not small.
+
+    for name, rule in rules.items():
         loc: Loc = ("spec", "reviews", "rules", name, "when")
         try:
             condition(rule.when)
@@ -71,16 +91,11 @@ def check(graph: Graph, report: Report) -> None:
         except Wrong as wrong:
             for mistake in wrong.mistakes:
                 _add(document, loc, mistake, report)
-    for tenant in reviews.owners.tenants:
-        if tenant not in graph.known and all(t.name != tenant for t in graph.tenants):
-            where = document.span(("spec", "reviews", "owners", "tenants", tenant), "key")
-            known = sorted(graph.known | {t.name for t in graph.tenants})
-            close = nearest(tenant, known)
-            advice = f"Is `{close}` meant?" if close else ""
-            report.add(NO_SUCH_TENANT, where, f"there is no tenant `{tenant}`", help=advice)
 
 
-def _add(document: Document, loc: Loc, mistake: Mistake, report: Report) -> None:
+def _add(document: Document, loc: Loc, mistake: "Mistake", report: Report) -> None:
+    from stoa_compiler.plan.conditions import FACTS, VALUES
+
     notes, advice = [], ""
     if mistake.name.startswith("change."):
         close = nearest(mistake.name.removeprefix("change."), list(FACTS))
@@ -93,7 +108,7 @@ def _add(document: Document, loc: Loc, mistake: Mistake, report: Report) -> None
     report.add(_RULE[mistake.trouble], _words(document, loc, mistake), mistake.message, notes, advice)
 
 
-def _words(document: Document, loc: Loc, mistake: Mistake) -> Span:
+def _words(document: Document, loc: Loc, mistake: "Mistake") -> Span:
     """The mistake's words as they stand in the file, however the text is quoted or folded; else the whole text."""
     whole = document.span(loc)
     if not mistake.words:

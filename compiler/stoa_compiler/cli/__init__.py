@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from io import TextIOWrapper
@@ -61,8 +62,8 @@ class Commands(click.Group):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
 
 
-def _import_when_used(name: str) -> None:
-    """Lets the module be loaded when something of it is asked for."""
+def _import_when_used(name: str, *functions: str) -> None:
+    """Lets the module be loaded when something of it is asked for, or one of the functions is called."""
     if name in sys.modules:
         return
     spec = find_spec(name)
@@ -76,8 +77,12 @@ def _import_when_used(name: str) -> None:
         vars(module).update({k: v for k, v in vars(whole).items() if k != "__getattr__"})
         return getattr(whole, attribute)
 
+    def later(function: str) -> Callable[..., Any]:
+        return lambda *values, **named: load(function)(*values, **named)
+
     # The import system looks at these, and is not to load the module by it, as `importlib.util.LazyLoader` would.
     vars(module).update(__spec__=spec, __path__=spec.submodule_search_locations, __getattr__=load)
+    vars(module).update({name: later(name) for name in functions})
     sys.modules[name] = module
 
 
@@ -90,7 +95,9 @@ def run() -> None:
     gc.disable()
     # What a document means must not depend on what else is installed; and looking for plugins costs 20 ms.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    _import_when_used("importlib.metadata")  # Pydantic imports it for these plugins alone, and it brings `email`.
+    _import_when_used(
+        "importlib.metadata", "entry_points"
+    )  # Pydantic imports it for these plugins alone, and it brings `email`.
     try:
         main()
     except Exception as error:
