@@ -24,6 +24,7 @@ from stoa_compiler.verify_bundle.proofs import prove
 from stoa_compiler.verify_bundle.reading import Read
 from stoa_compiler.verify_bundle.source import compare_graph
 from stoa_schemas import bundle
+from stoa_schemas.helm_values import HelmValues
 from tests.compiler.targets import clustered, deployable
 from tests.compiler.targets.mutations import mutants
 
@@ -555,10 +556,16 @@ class Count:
 def harmless(path: str, what: str, before: bytes, after: bytes) -> bool:
     """Whether the consumer reads the changed artifact just as before.
 
-    TCP is what a port without protocol means, and the runtime fills in what is left out.
+    TCP is what a port without protocol means, and the runtime and its chart fill in what is left out.
     """
     if path.startswith("kubernetes/"):
         return ".ports." in what and what.endswith("protocol left out")
+    if path == VALUES:
+        (first,), (second,) = parsed(path, before), parsed(path, after)
+        try:
+            return HelmValues.model_validate(first) == HelmValues.model_validate(second)
+        except ValueError:
+            return False
     model: type[bundle.Part] | None = bundle.Catalog if path.startswith("mcp/tenants/") else None
     model = bundle.PlatformIndex if path == bundle.PLATFORM_INDEX else model
     if model is None:

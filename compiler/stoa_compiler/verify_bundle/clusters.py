@@ -72,6 +72,10 @@ def _helm(read: Read) -> None:
         read.add(ISSUER, VALUES, "tenants' issuers are not those that the gateway trusts", "issuer", "tenants")
     for number, rule in enumerate(values.network_policy.egress):
         for place, block in enumerate(rule.blocks):
+            odd = [c for c in (block.cidr, *block.except_) if str(ip_network(c, strict=False)) != c]
+            if odd:
+                at = ("networkPolicy", "egress", number, "blocks", place)
+                read.add(REACH, VALUES, f"`{odd[0]}` is no range that everybody reads alike", *at)
             for address in _METADATA:
                 inside = _holds(block.cidr, address) and not any(_holds(c, address) for c in block.except_)
                 if inside and index["environment"] != "dev":
