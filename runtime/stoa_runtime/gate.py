@@ -8,7 +8,7 @@ import datetime
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,7 +139,12 @@ class Gate:
         if asked is None:
             scope[CALLER] = caller
             scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
-            await serving.protocol(scope, _replayed(body, receive), _kept_private(send))
+            token = progress.asked(_meta_of_call(message), given.values.get(b"accept", b""))
+            if token is None:
+                await serving.protocol(scope, _replayed(body, receive), _kept_private(send))
+            else:
+                spoken = _spoken(serving, scope, _replayed(body, receive))
+                await progress.answer(_kept_private(send), token, spoken)
         elif asked.tool is None:
             await _send(send, 200, prepared.listed(asked, caller.view, serving.protocol))
         else:
@@ -318,6 +323,31 @@ class Gate:
         except AuditUnavailable:
             return Response(status_code=503)
         return stop.response
+
+
+def _meta_of_call(message: Any) -> Mapping[str, Any] | None:
+    """The `_meta` of a call; None for anything else."""
+    if not isinstance(message, dict) or message.get("method") != "tools/call" or "id" not in message:
+        return None
+    params = message.get("params")
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    return meta if isinstance(meta, dict) else None
+
+
+async def _spoken(serving: Serving, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+    """HTTP status and body of the SDK's answer to a call."""
+    status = 0
+    body: list[bytes] = []
+
+    async def kept(message: Message) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        else:
+            body.append(message.get("body", b""))
+
+    await serving.protocol(scope, receive, kept)
+    return status, b"".join(body)
 
 
 def _is_for_sdk(caller: Caller, asked: prepared.Asked) -> bool:

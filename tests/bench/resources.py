@@ -55,9 +55,9 @@ class Process:
 
     @property
     def cpu(self) -> float:
-        """Seconds of CPU time so far, its threads included."""
+        """Seconds of CPU time so far, its threads included, and the processes that have judged its bundle."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return sum(map(int, fields[11:15])) / TICKS
 
     @property
     def memory(self) -> float:

@@ -282,3 +282,29 @@ def test_the_control_planes_requests_are_charged_to_the_tenants_rate(
         found = [httpx2.get(f"{url}/api/v1/tenants", headers=headers) for _ in range(3)]
     assert [answer.status_code for answer in found] == [200, 200, 429]
     assert int(found[2].headers["retry-after"]) > 60
+
+
+@pytest.mark.parametrize("more", [{}, {"x/y": 1}], ids=["prepared", "SDK"])
+def test_whoever_asks_for_progress_hears_of_it_on_both_paths(
+    tmp_path: Path, issuer: Issuer, backend: Recorder, more: dict[str, int]
+) -> None:
+    tenants = world.catalogs(backend.url)
+    contracts = [
+        c.model_copy(update={"backend": c.backend.model_copy(update={"read_ms": 9000, "total_ms": 9000})})
+        for c in tenants["ioi"].contracts
+    ]
+    tenants["ioi"] = tenants["ioi"].model_copy(update={"contracts": contracts})
+    written = world.write_bundle(tmp_path / "bundle", world.index(issuer.jwks_url, tenants), tenants)
+    settings = Settings(bundle=written, audit=tmp_path / "audit.jsonl")
+    name = "ioi_slow_wait"
+    with world.listening(settings) as url:
+        served = World(url, issuer, backend, settings.audit, "")
+        params = {"name": name, "arguments": {}, "_meta": {"progressToken": "p1", **more}}
+        answer = served.post("tools/call", params, token=issuer.token())
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["cache-control"]
+    told = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert told[0]["params"]["progressToken"] == "p1"
+    assert told[-1]["id"] == 1
+    assert told[-1]["result"]["isError"] is False
