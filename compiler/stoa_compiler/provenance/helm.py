@@ -108,6 +108,7 @@ def _timeouts(seen: Seen) -> Origins:
     found = []
     for tenant in seen.places.tenants:
         for contract in tenant.contracts:
+            found.append(seen.places.of(contract, "status"))
             if contract.exposed:
                 own = "timeouts" in contract.origin.document.data["spec"]["backend"]
                 found.append(

@@ -238,15 +238,15 @@ def _placed(seen: Seen) -> Origins:
     operation, argument, what = _op(seen), str(seen.pointer[4]), seen.pointer[5]
     written = seen.places.written(operation)
     declared = written.get("parameters", {}).get(argument)
-    key = Place(operation.origin.document, (*operation.origin.loc, "input", "properties", argument), "key")
+    name = Place(operation.origin.document, (*operation.origin.loc, "input", "properties", argument), "key")
     if what == "name":
         named = declared is not None and "name" in declared
-        return [seen.places.at(operation, "parameters", argument, "name") if named else key]
+        return [seen.places.at(operation, "parameters", argument, "name") if named else name]
     if declared is not None:
-        place = str(what) if what in ("style", "explode") and seen.near(1, "in") == "query" else "in"
-        return [seen.places.at(operation, "parameters", argument, place)]
+        own = [str(what)] if what in ("style", "explode") and seen.near(1, "in") == "query" else []
+        return [seen.places.at(operation, "parameters", argument, key) for key in (*own, "in")]
     if seen.near(1, "in") == "path":
-        return [Cause((key, seen.places.at(operation, "path")))]
+        return [Cause((name, seen.places.at(operation, "path")))]
     return [seen.places.at(operation, "method")]
 
 
