@@ -13,7 +13,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from stoa_compiler.compatibility import KINDS
 from stoa_compiler.plan.changes import Plan, Section
+from stoa_compiler.plan.declared import TABLE
 from stoa_compiler.plan.forms.markdown import LIMIT, as_markdown
 from stoa_compiler.plan.forms.text import as_text
 from stoa_compiler.plan.making import Made, of
@@ -93,3 +95,10 @@ def test_every_section_has_a_case() -> None:
     changes = [c for plan in plans for c in plan["changes"]]
     assert {c["section"] for c in changes} == {section.value for section in Section}
     assert len({c["direction"] for c in changes}) == 7
+
+
+def test_every_code_is_on_the_page() -> None:
+    page = (GALLERY.parents[1] / "docs" / "plan.md").read_text(encoding="utf-8")
+    plans = [json.loads((GALLERY / case / "plan.json").read_text(encoding="utf-8")) for case in CASES]
+    codes = {c["code"] for plan in plans for c in plan["changes"]} | {line.code for line in TABLE}
+    assert not {code for code in codes - set(KINDS) if f"`{code}`" not in page}

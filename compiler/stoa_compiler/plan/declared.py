@@ -258,7 +258,7 @@ TABLE: tuple[Line, ...] = (
     Line("Platform", "spec.reviews.**", S, "review-rule-changed", "the reviews'", _not_added),
     Line("Platform", "spec.compatibility.ignore.*.**", S, "ignored-break-changed", "the ignored break's", _always),
     Line("Platform", "spec.compatibility.ignore.*", S, "ignored-break-changed", "the ignored break", _added),
-    Line("Platform", "spec.agents.**", L, "agents-changed", "what tools are checked for"),
+    Line("Platform", "spec.agents.**", L, "agent-checks-changed", "what tools are checked for"),
     Line("Platform", "spec.displayName", P, "display-name-changed", "the display name"),
     # What Platform and Tenant share.
     Line("*", "spec.grants.*.tools.*", A, "grant-changed", "the pattern"),
