@@ -27,6 +27,7 @@ _ONE_WRITE = 16_384
 _REFUSALS = {
     408: b"Request Timeout",
     431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
     501: b"Not Implemented",
 }
 
@@ -213,7 +214,13 @@ class Connection(HttpToolsProtocol):
             return
         assert self.direct is not None
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        answer = self.direct.answer(self.headers, body) if len(body) <= DIRECT_LIMIT else None
+        try:
+            answer = self.direct.answer(self.headers, body) if len(body) <= DIRECT_LIMIT else None
+        except Exception:
+            # The parser would say of it that the request is none, and nothing more.
+            self.logger.exception("Exception before the ASGI application")
+            self._offered = False
+            self._refuse(500)
         if answer is None:
             self._leave()
             super().on_message_complete()

@@ -308,3 +308,19 @@ def test_whoever_asks_for_progress_hears_of_it_on_both_paths(
     assert told[0]["params"]["progressToken"] == "p1"
     assert told[-1]["id"] == 1
     assert told[-1]["result"]["isError"] is False
+
+
+def test_a_fault_of_our_own_is_told_as_one(
+    served: World, token: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def faulty(*_: object) -> None:
+        raise LookupError("of a test")
+
+    monkeypatch.setattr(Runtime, "answer", faulty)
+    with opened(served) as wire:
+        wire.send(listing(token))
+        answer = wire.answer()
+        assert answer is not None
+        assert (answer.status, answer.body) == (500, b"")
+        assert wire.answer() is None
+    assert "of a test" in caplog.text
