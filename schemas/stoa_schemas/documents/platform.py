@@ -379,7 +379,7 @@ class ReviewRule(Closed):
     when: Annotated[str, Field(min_length=1, max_length=1000)]
     """A condition in CEL on one change of the plan: `change.code == 'access-gained'`. docs/policies.md lists what a
     change has."""
-    approvers: Annotated[list[Approver], Field(min_length=1, max_length=20)]
+    approvers: Annotated[list[Approver], Field(min_length=1)]
     """Groups and people. One approval of any of them counts; that of the author does not."""
     count: Annotated[int, Field(ge=1, le=10)] = 1
     """How many of them must approve."""
