@@ -410,7 +410,7 @@ def test_a_link_out_of_the_repository_stops_the_branch_until_the_next_bundle(tam
     found = tampered.argo.wait(
         f"stoa-{HONEST}-prod", lambda a: "symlink" in json.dumps(a["status"].get("conditions", ())), "to see the link"
     )
-    assert "root:" not in json.dumps(found)
+    assert "root:x:0" not in json.dumps(found)
     before = tampered.config_maps(HONEST)
     revision = tampered.publish()
     tampered.argo.refresh(f"stoa-{HONEST}-prod")
