@@ -1,6 +1,6 @@
 """The target `mcp`: what the runtime serves. A platform index, one catalog per tenant, and their manifest."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 from typing import Any
 
@@ -147,6 +147,7 @@ def _catalog(tenant: TenantNode, environment: str, factor: float) -> bundle.Cata
     spec = tenant.declared.spec
     exposed = [c for c in tenant.contracts if c.exposed]
     wire = {o.tool_id: o.wire_name for o in tenant.operations}
+    served = {c.name for c in exposed}
     return bundle.Catalog(
         tenant=tenant.name,
         display_name=spec.display_name,
@@ -157,7 +158,7 @@ def _catalog(tenant: TenantNode, environment: str, factor: float) -> bundle.Cata
         contracts=[_contract(c, environment) for c in exposed],
         tools=sorted((_tool(c, o, factor) for c in exposed for o in c.operations if o.exposed), key=lambda t: t.name),
         access={role: sorted(wire[i] for i in ids) for role, ids in sorted(tenant.access.items()) if ids},
-        consumers=[_consumer(c) for c in sorted(tenant.consumers, key=lambda c: c.client_id)],
+        consumers=[_consumer(c, served) for c in sorted(tenant.consumers, key=lambda c: c.client_id)],
         plans={p.name: _plan(p, factor) for p in tenant.plans},
     )
 
@@ -223,8 +224,10 @@ def _tool(contract: ContractNode, operation: OperationNode, factor: float) -> bu
     )
 
 
-def _consumer(consumer: ConsumerNode) -> bundle.ConsumerEntry:
+def _consumer(consumer: ConsumerNode, served: Set[str]) -> bundle.ConsumerEntry:
+    """The consumer with its subscriptions to what is served: a draft is checked only."""
     active = [s for s in consumer.subscriptions if s.declared.spec.status == "active"]
+    active = [s for s in active if s.declared.spec.contract in served]
     return bundle.ConsumerEntry(
         client_id=consumer.client_id,
         display_name=consumer.declared.spec.display_name,
