@@ -11,6 +11,8 @@ from stoa_compiler.cli.session import FINDINGS, OUTSIDE, WRONG_USE, fail, show
 if TYPE_CHECKING:
     from stoa_compiler.plan.revisions import Tree
 
+ERRORS = 5
+"""Errors of the change itself that are shown with their lines: the plan names all of them."""
 FORMS = ("text", "markdown", "json", "terraform")
 
 
@@ -102,8 +104,11 @@ def command(
     else:
         broken = [d for d in made.plan.findings if d.rule.severity == "error" and d not in made.errors]
         show(Report(broken), made.base_files, 20)
-        show(Report(list(made.errors)), made.files, 20)
     _print(form, made.plan, everything)
+    shown = made.errors if everything else made.errors[:ERRORS]
+    show(Report(list(shown)), made.files, 20)
+    if len(shown) < len(made.errors):
+        click.echo(f"and {len(made.errors) - len(shown):,} more errors of this change; --all shows them", err=True)
     wanted = [*report, *([("json", out)] if out is not None and not made.broken else [])]
     for name, path in wanted:
         try:
