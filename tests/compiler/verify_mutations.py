@@ -10,7 +10,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ import yaml
 from stoa_compiler import blockyaml, pipeline
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.graph import Graph
+from stoa_compiler.target import Artifact
+from stoa_compiler.targets import target_named
+from stoa_compiler.verify_bundle import declared
 from stoa_compiler.verify_bundle.proofs import prove
 from stoa_compiler.verify_bundle.reading import Read
 from stoa_compiler.verify_bundle.source import compare_graph
@@ -34,13 +37,13 @@ TARGETS = ("mcp", "keycloak", "helm", "kubernetes", "argocd")
 
 def write_source(root: Path, tenants: tuple[str, ...] = ("acme", "zenith")) -> Path:
     """Writes a source in which every target has something to say, and returns its folder."""
-    declared = {
+    rendered = {
         "targets": list(TARGETS),
         "kubernetes": {"vault": clustered.VAULT},
         "argocd": clustered.ARGOCD,
     }
     source = deployable.source(
-        root, tenants=tenants, zones=clustered.ZONES, flows=clustered.FLOWS, environment=declared
+        root, tenants=tenants, zones=clustered.ZONES, flows=clustered.FLOWS, environment=rendered
     )
     _edit(source / "platform.yaml", _platform)
     for tenant in tenants:
@@ -588,33 +591,31 @@ def slips(files: Files, target: str) -> Iterator[tuple[str, str, Files]]:
                 yield path, what, resealed(changed) if target == "mcp" else changed
 
 
-def scope_of(target: str, files: Files) -> Files:
-    """What one emitter's slip is judged by: the copies that other targets carry are made from it, and left out."""
-    kept = {"mcp": ("mcp", "keycloak"), "keycloak": ("mcp", "keycloak")}.get(target)
-    return files if kept is None else {p: c for p, c in files.items() if p.split("/")[0] in kept}
+JUDGED_BY = {
+    "mcp": ("mcp", "keycloak"),
+    "keycloak": ("mcp", "keycloak"),
+    "helm": ("mcp", "helm", "kubernetes", "argocd"),
+    "kubernetes": ("mcp", "helm", "kubernetes", "argocd"),
+    "argocd": ("mcp", "helm", "kubernetes", "argocd"),
+}
+"""What one emitter's slip is judged by alone. The copies of a catalog that others carry are made from it: not those."""
 
 
-def own_targets(graph: Graph, names: tuple[str, ...]) -> Graph:
-    """The graph whose environment renders these targets only."""
-    spec = graph.platform.spec
-    prod = spec.environments["prod"].model_copy(update={"targets": list(names)})
-    update = {"environments": {**spec.environments, "prod": prod}}
-    return replace(graph, platform=graph.platform.model_copy(update={"spec": spec.model_copy(update=update)}))
+def by_reader(files: Files, graph: Graph, target: str) -> bool:
+    """Whether the target's own reader, or the comparison value by value, notices it against the source."""
+    report, found = Report(), target_named(target)
+    own = {target, *found.carries}
+    artifacts = {p: Artifact(p, "", c, ()) for p, c in files.items() if p.split("/")[0] in own}
+    found.verify(graph, "prod", artifacts, report)
+    return bool(report.found or (target in ("mcp", "helm") and any(declared.compare(files, graph, "prod"))))
 
 
-def count(graph: Graph, files: Files, target: str, every: int = 1) -> Count:
-    """Judges every slip of the target, or every so many-th."""
-    kept = scope_of(target, files)
-    narrowed = own_targets(graph, (target,) if target in ("mcp", "keycloak") else TARGETS)
-    only = {**kept} if target not in ("mcp", "keycloak") else kept
+def count(graph: Graph, files: Files, target: str) -> Count:
+    """Judges every slip of the target."""
     found = Count()
-    for number, (path, what, changed) in enumerate(slips(only, target)):
-        if number % every:
-            continue
+    for path, what, changed in slips({p: c for p, c in files.items() if p.split("/")[0] in JUDGED_BY[target]}, target):
         found.made += 1
-        by_itself = bool(alone(changed))
-        own = {p: c for p, c in changed.items() if target not in ("mcp", "keycloak") or p.startswith(f"{target}/")}
-        by_source = bool(against(own, narrowed))
+        by_itself, by_source = bool(alone(changed)), by_reader(changed, graph, target)
         found.alone += by_itself
         found.against += by_source
         if not by_itself and not by_source:

@@ -74,8 +74,8 @@ def _helm(read: Read) -> None:
         for place, block in enumerate(rule.blocks):
             odd = [c for c in (block.cidr, *block.except_) if str(ip_network(c, strict=False)) != c]
             if odd:
-                at = ("networkPolicy", "egress", number, "blocks", place)
-                read.add(REACH, VALUES, f"`{odd[0]}` is no range that everybody reads alike", *at)
+                said = f"`{odd[0]}` is no range that everybody reads alike"
+                read.add(REACH, VALUES, said, "networkPolicy", "egress", number, "blocks", place)
             for address in _METADATA:
                 inside = _holds(block.cidr, address) and not any(_holds(c, address) for c in block.except_)
                 if inside and index["environment"] != "dev":
