@@ -1,5 +1,6 @@
 """A small world to test the runtime in: two tenants' bundle, an issuer with a real key, and a recording backend."""
 
+import functools
 import gzip
 import json
 import threading
@@ -38,10 +39,17 @@ INVOICE = {
 }
 
 
+@functools.cache
+def bomb() -> bytes:
+    """A little that becomes 50 MB."""
+    return gzip.compress(b" " * 50_000_000)
+
+
 class Recorder:
     """A server on loopback that keeps what it got, and answers by path."""
 
     def __init__(self) -> None:
+        bomb()  # Before anybody waits for it.
         self.requests: list[dict[str, Any]] = []
         self.documents: dict[str, Any] = {}
         recorder = self
@@ -91,7 +99,7 @@ class Recorder:
         elif path == "/big":
             content = b'"' + b"x" * 5000 + b'"'
         elif path == "/bomb":
-            content, headers["Content-Encoding"] = gzip.compress(b" " * 50_000_000), "gzip"
+            content, headers["Content-Encoding"] = bomb(), "gzip"
         elif path == "/html":
             content, headers["Content-Type"] = b"<p>hello</p>", "text/html"
         elif path == "/broken":
