@@ -28,7 +28,7 @@ LIMIT = 512 * 1024 * 1024
 """Bytes that the folder may hold; what was not used for longest goes first."""
 MARGIN_NS = 2_000_000_000
 """A file that changed so shortly before it was looked at may change again without another time stamp."""
-PACKAGES = ("click", "jsonschema_rs", "orjson", "pydantic", "pydantic_core", "PyYAML", "pyyaml")
+PACKAGES = ("cel_expr_python", "click", "jsonschema_rs", "orjson", "pydantic", "pydantic_core", "PyYAML", "pyyaml")
 """What findings and bytes may depend on, besides our own code."""
 
 _MAGIC = FORMAT.encode() + b"\n"
