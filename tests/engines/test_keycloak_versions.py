@@ -140,7 +140,7 @@ JUSTIFIED = {
         "ssoSessionMaxLifespan",
     },
     # Every flow of a client is said, on or off: defaults differ between the console, registration and the import, and
-    # have changed. An empty list of scopes or addresses keeps the server from filling in its own.
+    # have changed. An empty list keeps the server from filling in its own.
     "clients": {
         "consentRequired",
         "directAccessGrantsEnabled",
@@ -150,8 +150,6 @@ JUSTIFIED = {
         "serviceAccountsEnabled",
         "standardFlowEnabled",
         "webOrigins",
-        "bearerOnly",
-        "optionalClientScopes",
         "defaultClientScopes",
     },
     "clientScopes": {"protocol"},
@@ -190,7 +188,7 @@ def test_nothing_is_written_that_the_server_would_fill_in(keycloak: Keycloak, tm
         }
     finally:
         keycloak.admin("DELETE", "/bare")
-    found = {"realm": {k for k, v in realm.items() if not isinstance(v, dict) and there.get(k) == v} - {"enabled"}}
+    found = {"realm": {k for k, v in realm.items() if not isinstance(v, dict) and there.get(k) == v} - BARE.keys()}
     for kind, default in bare.items():
         entries = [*realm[kind], *(s for g in realm[kind] for s in g.get("subGroups", []))]
         found[kind] = {k for entry in entries for k, v in entry.items() if k in default and default[k] == v}
