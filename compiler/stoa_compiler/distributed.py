@@ -56,7 +56,13 @@ def on_cluster(scheduler: str) -> Engine:
             code, run = code_digest(), uuid4()  # Others may use the cluster now.
             futures = [
                 client.submit(
-                    work, *_plain(part), making.environments, code, pure=False, key=f"stoa-{run}-{number}", retries=TRIES
+                    work,
+                    *_plain(part),
+                    making.environments,
+                    code,
+                    pure=False,
+                    key=f"stoa-{run}-{number}",
+                    retries=TRIES,
                 )
                 for number, part in enumerate(parts)
             ]
