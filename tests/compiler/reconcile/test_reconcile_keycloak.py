@@ -289,3 +289,37 @@ def test_everything_that_can_change_can_be_made() -> None:
     from stoa_compiler.reconcile.keycloak import _ORDER
 
     assert set(_MAKE) == set(_ORDER)
+
+
+def test_an_organization_is_made_emptied_and_held_until_it_may_go(declared: dict[str, Any]) -> None:
+    body = {"name": "ioi", "alias": "ioi", "description": "IOI", "enabled": True, "attributes": {MARK: ["ioi"]}}
+    now = live(declared)
+    organized = declared | {"organizations": [body | {"members": [{"username": "parzival"}]}]}
+    assert told(changes(organized, now)) == [
+        "create Organization ioi",
+        "add member of an Organization ioi -> parzival",
+    ]
+    there = {"ioi": body | {"id": "o", "members": ["parzival", "sorrento", "guest"]}}
+    held = Live(now.export, now.users, now.marked, now.members, now.holders, there)
+    # Sorrento is another tenant's; the guest is nobody's of ours.
+    assert told(changes(organized, held)) == ["revoke member of an Organization ioi -> sorrento"]
+    found = changes(declared, held)
+    assert told(found) == [
+        "revoke member of an Organization ioi -> parzival",
+        "revoke member of an Organization ioi -> sorrento",
+        "revoke Organization ioi",
+        "delete Organization ioi",
+    ]
+    assert told(plan("stoa", found, 0).held) == ["delete Organization ioi"]
+
+
+def test_a_policy_of_ours_that_is_no_longer_declared_goes(declared: dict[str, Any]) -> None:
+    now = live(declared)
+    now.export["clientPolicies"]["policies"] += [{"name": "stoa-cimd", "enabled": True}, {"name": "desk"}]
+    now.export["defaultOptionalClientScopes"] = ["stoa-mcp"]
+    found = changes(declared, now)
+    assert told(found) == [
+        "revoke client policy stoa-cimd",
+        "revoke optional default scope realm -> stoa-mcp",
+    ]
+    assert [p["name"] for p in found[0].body["policies"]] == ["stoa", "desk"]
