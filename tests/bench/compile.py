@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE)]
 
 from environments import python_with  # noqa: E402
-from generate import generate, tenant_files  # noqa: E402
+from generate import generate, planned_source, tenant_files  # noqa: E402
 from processes import Failed, Measured, all_processes_peak, once  # noqa: E402
 
 STOA = str(Path(sys.executable).with_name("stoa"))
@@ -147,6 +147,8 @@ NAMES = {
     "tenant": "`stoa compile`, all files of one tenant changed",
     "check": "`stoa check --no-cache`: everything",
     "check-noop": "`stoa check`, nothing changed",
+    "check-one": "`stoa check --no-cache --jobs 1`: everything, in one process",
+    "plan": "`stoa plan`, 20 files of 20 tenants changed",
     "kapitan": "kapitan 0.36.3",
     "kapitan-again": "kapitan 0.36.3 `--cache`, nothing changed",
     "kcl": "KCL 0.13.2",
@@ -184,6 +186,17 @@ class Work:
             "noop": (self._compile("warm"), _nothing),
             "check": (self._check(None), _nothing),
             "check-noop": (self._check("warm"), _nothing),
+            "check-one": ([*self._check(None), "--jobs", "1"], _nothing),
+            "plan": (
+                [
+                    STOA,
+                    "plan",
+                    str(planned_source(self.source, self.tenants, self.folder / "repository")),
+                    "--base",
+                    "HEAD",
+                ],
+                _nothing,
+            ),
         }
         for _ in range(self.runs):
             for key, (command, before) in steady.items():
@@ -192,7 +205,7 @@ class Work:
             for _ in range(max(self.runs, 3)):
                 self._once(key, self._compile("warm"), change, measured)
         self._forget("out-None")
-        told = once([*cold, "--timings", "--format", "json"]).out
+        told = once([*cold, "--jobs", "1", "--timings", "--format", "json"]).out
         self._forget("out-None")
         return Size(self.files, measured, json.loads(told)["timings"], all_processes_peak(cold))
 
@@ -458,7 +471,7 @@ def targets(figures: Figures) -> Iterator[Target]:
         )
         for key, name, limit in (("noop", "nothing changed", 0.3), ("file", "one file changed", 0.4)):
             found = f"{seconds(of[key]):.2f} s{unit}"
-            reason = "" if key == "noop" else f"a cold compile takes {seconds(of['cold']):.2f} s{unit}"
+            reason = "" if key == "noop" else "the realm and the Helm values are made and proved whole (ADR 0021)"
             yield Target(f"{name}, 1,000 x 5: at most {limit} s", found, seconds(of[key]) <= limit, reason)
         together = max(of["cold"].peak, size.together) / MEGABYTE
         yield Target("memory of all processes, 1,000 x 5: below 700 MB", f"{together:.0f} MB", together < 700)
@@ -466,12 +479,17 @@ def targets(figures: Figures) -> Iterator[Target]:
         own = size.phases["startCpuMilliseconds"] + sum(
             lap["cpuMilliseconds"] for lap in laps if lap["phase"] in BEFORE_EMIT and not lap.get("target")
         )
-        ratio = of["check"].cpu * 1000 / own
+        ratio = of["check-one"].cpu * 1000 / own
         yield Target(
             "`stoa check`, 1,000 x 5: at most 1.3 x what a cold compile takes up to its checks",
-            f"{ratio:.2f} x ({of['check'].cpu:.2f} and {own / 1000:.2f} s CPU)",
+            f"{ratio:.2f} x ({of['check-one'].cpu:.2f} and {own / 1000:.2f} s CPU, each in one process)",
             ratio <= 1.3,
-            "it renders and verifies every environment as well, to find what only `verify` sees",
+        )
+        ratio = seconds(of["plan"]) / (2 * seconds(of["cold"]))
+        yield Target(
+            "`stoa plan`, 1,000 x 5, 20 files changed: under 3 s, cold",
+            f"{seconds(of['plan']):.2f} s{unit}, {ratio:.2f} x two cold compiles",
+            seconds(of["plan"]) < 3,
         )
     sizes = [n for n in figures.sizes if n >= 1000]
     if len(sizes) > 1:

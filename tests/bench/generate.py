@@ -7,6 +7,8 @@ consumers, two plans and two subscriptions.
     python tests/bench/generate.py 100 /tmp/source
 """
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -382,6 +384,21 @@ def generate(tenants: int, root: Path) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
     return len(files)
+
+
+def planned_source(source: Path, tenants: int, repository: Path) -> Path:
+    """The source again, in a Git repository in which a contract of each of twenty tenants changed after the commit."""
+    copied = repository / "tenants"
+    shutil.copytree(source, copied)
+    git = ["git", "-C", str(repository), "-c", "user.name=bench", "-c", "user.email=bench@localhost"]
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "A source"]):
+        subprocess.run([*git, *words], check=True)
+    for number in range(0, tenants, max(tenants // 20, 1))[:20]:
+        path = copied / f"t{number:05}" / "contracts" / "orders.yaml"
+        text = path.read_text(encoding="utf-8")
+        changed = text.replace("summary: One order", "summary: An order, by its number", 1)
+        path.write_text(changed.replace("limits: {rate: 5/second}", "limits: {rate: 9/second}", 1), "utf-8")
+    return copied
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "demo")]
 
-from generate import generate  # noqa: E402
+from generate import generate, planned_source  # noqa: E402
 
 STOA = str(Path(sys.executable).with_name("stoa"))
 REPOSITORY = HERE.parents[1]
@@ -29,7 +29,7 @@ _LOAD = (
 _READ = (
     "import gc, os, pathlib, sys; gc.disable(); os.environ['PYDANTIC_DISABLE_PLUGINS'] = '__all__'\n"
     "from stoa_compiler.diagnostics import Report; from stoa_compiler.pipeline import read\n"
-    "read(pathlib.Path(sys.argv[1]), Report(), os.cpu_count() or 1); gc.freeze()"
+    "read(pathlib.Path(sys.argv[1]), Report()); gc.freeze()"
 )
 _YOUNG_SECONDS = 2.1
 """A file that has just changed is read again: its time stamp may not tell of another change."""
@@ -69,12 +69,16 @@ def compiling(tenants: int) -> None:
         checking = [STOA, "check", str(source)]
         bundling = [STOA, "compile", str(source), "--env", "prod", "--out", str(out)]
         reading = _timed([sys.executable, "-c", _READ, str(source)], 3)
-        _row("a compile's phases until check", reading, loaded, "loading")
-        checked = _timed([*checking, "--no-cache"], 3)
-        _row("stoa check, cold", checked, loaded, "loading")
-        _row("stoa check, cold", checked, reading, "those phases")
+        _row("a compile's phases until check, in one process", reading, loaded, "loading")
+        _row("stoa check, cold", _timed([*checking, "--no-cache"], 3), loaded, "loading")
+        alone = _timed([*checking, "--no-cache", "--jobs", "1"], 3)
+        _row("stoa check, cold, in one process as well", alone, reading, "those phases")
         cold = _timed([*bundling, "--no-cache"], 3, lambda: shutil.rmtree(out, ignore_errors=True))
         _row("stoa compile, cold", cold, loaded, "loading")
+        _title(f"Plan: 20 of {tenants} tenants changed")
+        planned = planned_source(source, tenants, folder / "repository")
+        plan = _timed([STOA, "plan", str(planned), "--base", "HEAD"], 3)
+        _row("stoa plan, cold", plan, [2 * seconds for seconds in cold], "two cold compiles")
         changed = source / "t00001" / "contracts" / "orders.yaml"
         text = changed.read_text(encoding="utf-8")
         version = iter(range(1_000_000))
