@@ -193,6 +193,8 @@ class Work:
                     "plan",
                     str(planned_source(self.source, self.tenants, self.folder / "repository")),
                     "--base",
+                    "HEAD~1",
+                    "--head",
                     "HEAD",
                 ],
                 _nothing,

@@ -387,17 +387,23 @@ def generate(tenants: int, root: Path) -> int:
 
 
 def planned_source(source: Path, tenants: int, repository: Path) -> Path:
-    """The source again, in a Git repository in which a contract of each of twenty tenants changed after the commit."""
+    """The source again, in a Git repository whose last commit changed a contract of each of twenty tenants."""
     copied = repository / "tenants"
     shutil.copytree(source, copied)
     git = ["git", "-C", str(repository), "-c", "user.name=bench", "-c", "user.email=bench@localhost"]
-    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "A source"]):
-        subprocess.run([*git, *words], check=True)
+    subprocess.run([*git, "init", "--quiet"], check=True)
+
+    def commit(message: str) -> None:
+        for words in (["add", "."], ["commit", "--quiet", "--message", message]):
+            subprocess.run([*git, *words], check=True)
+
+    commit("A source")
     for number in range(0, tenants, max(tenants // 20, 1))[:20]:
         path = copied / f"t{number:05}" / "contracts" / "orders.yaml"
         text = path.read_text(encoding="utf-8")
         changed = text.replace("summary: One order", "summary: An order, by its number", 1)
         path.write_text(changed.replace("limits: {rate: 5/second}", "limits: {rate: 9/second}", 1), "utf-8")
+    commit("A change")
     return copied
 
 
