@@ -62,7 +62,7 @@ chain: $(READY)
 	@STOA_BUILD_ENGINES=1 $(BIN)/python -m tests.chain
 
 test: $(READY)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m tests $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
