@@ -83,6 +83,40 @@ MISTAKES = [
 ]
 
 
+EDITS = [
+    ("ioi/contracts/billing.yaml", "summary: ", "summary: Also "),
+    ("greg/contracts/oasis.yaml", "description: ", "description: Now "),
+    ("greg/tenant.yaml", "displayName: ", "displayName: The "),
+    ("ioi/plans/bulk.yaml", "rate: ", "rate: 1"),
+    ("alderbrook/tenant.yaml", "contact: ", "contact: new-"),
+    ("platform.yaml", "displayName: ", "displayName: The "),
+]
+"""Changes that are no mistakes: what other tenants came to is taken from the cache."""
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_tenants_that_did_not_change_come_from_the_cache(seed: int, source: Path, stoa: Stoa, tmp_path: Path) -> None:
+    draw = random.Random(seed)
+    before = files_of(source)
+    for _ in range(4):
+        path, old, new = draw.choice(EDITS)
+        content = before[path] if draw.random() < 0.3 else (source / path).read_bytes()
+        (source / path).write_bytes(content.replace(old.encode(), new.encode(), 1))
+        if draw.random() < 0.2:  # A mistake that only both tenants together make.
+            taken = b"displayName: " + before["ioi/tenant.yaml"].partition(b"displayName: ")[2].partition(b"\n")[0]
+            old_name = (source / "greg" / "tenant.yaml").read_bytes()
+            name = b"displayName: " + old_name.partition(b"displayName: ")[2].partition(b"\n")[0]
+            (source / "greg" / "tenant.yaml").write_bytes(old_name.replace(name, taken))
+        assert said(stoa("check", source)) == said(stoa("check", source, "--no-cache"))
+        for environment in ("prod", "dev"):
+            options = ("compile", source, "--env", environment)
+            fresh = without_times(stoa(*options, "--out", tmp_path / "fresh", "--no-cache"))
+            kept = without_times(stoa(*options, "--out", tmp_path / "kept"))
+            assert (kept[0], kept[2]) == (fresh[0], fresh[2])
+            if fresh[0] == 0:
+                assert files_of(tmp_path / "kept") == files_of(tmp_path / "fresh")
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_over_edits_the_cache_changes_neither_findings_nor_bytes(
     seed: int, source: Path, stoa: Stoa, tmp_path: Path
