@@ -1,7 +1,8 @@
 """From a save to what is served: `python tests/bench/saves.py [TENANTS] [SAVES]`.
 
 `stoa dev` serves a generated source; a file is written as an editor does, and the MCP endpoint is asked every few
-milliseconds until it tells the new text. What is printed is the time between, of so many saves, and what a question takes.
+milliseconds until it tells the new text. What is printed is the time between, of so many saves, and what a question
+takes.
 """
 
 import json
