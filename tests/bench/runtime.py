@@ -163,7 +163,19 @@ class _Bench:
             "end",
         ]
         script.write_text("\n".join(lines))
-        command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", "--latency", "-s", str(script)]
+        command = [
+            "taskset",
+            "-c",
+            "1",
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            "--latency",
+            "--timeout",
+            "20s",
+            "-s",
+            str(script),
+        ]
         for duration in (0.5, self._seconds):  # The first warms it up.
             out = subprocess.run(
                 [*command, f"-d{max(1, round(duration))}s", server.url + path],
