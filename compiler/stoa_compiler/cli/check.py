@@ -59,9 +59,11 @@ def command(
 
 def _check(source: Path, outputs: Outputs, jobs: int, cache: "Cache | None") -> int:
     """Publishes the findings; the exit code that they lead to."""
-    from stoa_compiler.kept import Run
+    run = None
+    if cache is not None:
+        from stoa_compiler.kept import Run
 
-    run = Run.of(cache, source, "check", {})
+        run = Run.of(cache, source, "check", {})
     kept = run.recall(outputs.forms) if run else None
     if kept is not None:
         report, files, count = Report(list(kept.found)), kept.files, kept.facts["documents"]
