@@ -26,7 +26,7 @@ def test_tutorial(tmp_path: Path) -> None:
         ["bash", "-eu"],
         input=script,
         cwd=tmp_path,
-        env={**os.environ, "PATH": path, "NO_COLOR": "1"},
+        env={**{k: v for k, v in os.environ.items() if k != "COLUMNS"}, "PATH": path, "NO_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
