@@ -1,27 +1,36 @@
 """Sending: nodes of a graph from one process to another, or into the cache, without the documents they came from.
 
 A document is sent as its path alone, and is there again where its file is at hand: its values and spans are read
-when they are asked for, which is hardly ever. Only our own kinds of values are read back, so that what was kept can
-hold no code.
+when they are asked for, which is hardly ever. Only the classes of nodes, findings and artifacts are read back, each by
+the name that it was declared under: what was kept or handed over can hold no code, and reach none.
 """
 
 import io
 import pickle
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.parse import spans_of, understand
-from stoa_compiler.source import Document, SourceFile
+from stoa_compiler.source import Document, SourceFile, UnreadFile
 
-_OURS = ("stoa_compiler.", "stoa_schemas.")
+_SENT: Mapping[str, frozenset[str] | None] = {
+    "stoa_compiler.diagnostics": frozenset({"Diagnostic", "Edit", "Fix", "Note", "Rule"}),
+    "stoa_compiler.graph": None,
+    "stoa_compiler.shares": frozenset({"Share"}),
+    "stoa_compiler.source": frozenset({"Span"}),
+    "stoa_compiler.target": frozenset({"Artifact"}),
+}
+"""Modules whose classes are sent, and which: None, all that are declared there. Models are sent besides."""
+_MODELS = ("stoa_schemas.base", "stoa_schemas.bundle", "stoa_schemas.documents.")
 
 
 def send(value: Any) -> bytes:
     """The bytes of `value`, which may hold nodes, artifacts and diagnostics."""
     stream = io.BytesIO()
     pickler = pickle.Pickler(stream, protocol=5)
-    pickler.dispatch_table = {Document: _document, SourceFile: _file}
+    pickler.dispatch_table = {Document: _document, _Resent: _document, SourceFile: _file, UnreadFile: _file}
     pickler.dump(value)
     return stream.getvalue()
 
@@ -51,13 +60,17 @@ class _Reader(pickle.Unpickler):
         self._documents: dict[str, Document] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Our own classes only: no function of anybody's is called."""
+        """Values without a life of their own; not what their modules import, by whatever path."""
         if (module, name) == (__name__, _at.__name__):
             return self._read
-        found = super().find_class(module, name) if module.startswith(_OURS) else _PLAIN.get((module, name))
-        if not isinstance(found, type):
-            raise pickle.UnpicklingError(f"`{module}.{name}` is nothing that is sent")
-        return found
+        if (module, name) in _PLAIN:
+            return _PLAIN[module, name]
+        names = _SENT.get(module, frozenset[str]())
+        if (module.startswith(_MODELS) or names is None or name in names) and "." not in name:
+            found = vars(import_module(module)).get(name)
+            if isinstance(found, type) and found.__module__ == module:
+                return found
+        raise pickle.UnpicklingError(f"`{module}.{name}` is nothing that is sent")
 
     def _read(self, path: str, document: bool) -> Document | SourceFile:
         if not document:

@@ -1,6 +1,7 @@
 """`stoa merge`: the bundle from the parts that `stoa compile --shard` wrote, on several machines of CI."""
 
 import os
+import pickle
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -55,7 +56,10 @@ def command(parts: tuple[Path, ...], source: Path, environment: str, out: Path, 
     """
     _check_parts(parts, environment)
     memory = _Parts(tuple(_tenants(part, source) for part in parts), source)
-    done = run(Call(source, environment, out, False, outputs, jobs, None, Stopwatch(), memory=memory))
+    try:
+        done = run(Call(source, environment, out, False, outputs, jobs, None, Stopwatch(), memory=memory))
+    except pickle.UnpicklingError as error:
+        fail(f"a part holds what no part holds: {error}", WRONG_USE)
     if done.summary is not None:
         click.echo(orjson.dumps(done.summary))
     raise SystemExit(done.code)
@@ -78,7 +82,7 @@ def write_part(source: Path, environment: str, out: Path, shard: tuple[int, int]
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
     try:
         share = making([environment], _tenants(staging, source)).share(mine)
-        report.found.extend(share.found)
+        report.found.extend([*share.found, *share.proved.get(environment, ())])
         declared = share.graph.platform.spec.environments if share.graph is not None else ()
         if share.graph is not None and environment not in declared:
             fail(f"`{environment}` is no environment of the platform; declared: {', '.join(declared)}", WRONG_USE)
