@@ -61,6 +61,7 @@ class Again:
         tenants = {**kept, **{t.name: t for t in share.graph.tenants}}
         graph = replace(share.graph, tenants=tuple(tenants[name] for name in sorted(tenants)))
         check_together(graph, report)
+        report.found.extend(share.proved.get(self._environment, ()))
         if report.errors:
             return Compiled(report, source.files, None)
         parts = self._parts(share, unchanged)
