@@ -95,7 +95,7 @@ def source_commit(folder: Path, revision: str) -> SourceCommit:
     """The commit that `revision` names in the repository around `folder`."""
     if revision.startswith("-"):
         raise NotPublished(f"`{revision}` is no commit")
-    _forget_surroundings()
+    forget_surroundings()
     try:
         repository = git.Repo(folder, search_parent_directories=True)
         sha = repository.git.rev_parse("--verify", "--end-of-options", f"{revision}^{{commit}}")
@@ -133,7 +133,7 @@ def publish(
     """
     files, listing = _content(folder)
     with tempfile.TemporaryDirectory(prefix="stoa-publish-") as scratch:
-        _forget_surroundings()
+        forget_surroundings()
         repository = _Repository(Path(scratch))
         kept = {path: repository.store(content) for path, content in files.items()}
         for attempt in range(1, ATTEMPTS + 1):
@@ -293,7 +293,7 @@ class _Repository:
             return str(self._git.execute(["git", *command], istream=stream))
 
 
-def _forget_surroundings() -> None:
+def forget_surroundings() -> None:
     """Drops what Git sets for its hooks: it would lead every command here into another repository."""
     for name in _MISLEADING & os.environ.keys():
         del os.environ[name]

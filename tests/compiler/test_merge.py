@@ -42,6 +42,9 @@ def test_what_does_not_belong_together_is_refused(source: Copy, tmp_path: Path) 
     assert refused("merge", "p1", "p3", "--env", "prod", "--out", "o") == "error: part 2 missing"
     assert "is of the environment `prod`, not of `dev`" in refused("merge", "p1", "--env", "dev", "--out", "o")
     assert "is no part" in refused("merge", "tenants", "--env", "prod", "--out", "o")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "part.json").write_text('{"apiVersion": "gostoa.dev/part/v1", "shard": "1/1"}')
+    assert "is no part" in refused("merge", "odd", "--env", "prod", "--out", "o")
     whole = ("compile", "--env", "prod", "--shard", "1/2", "--out", "q1")
     assert stoa(*whole, cwd=tmp_path).returncode == 0
     assert "wholes of 2 and 3 parts" in refused("merge", "p1", "q1", "--env", "prod", "--out", "o")

@@ -1,11 +1,14 @@
 """`stoa merge`: the bundle from the parts that `stoa compile --shard` wrote, on several machines of CI."""
 
+import hashlib
 import os
 import pickle
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +58,7 @@ def command(parts: tuple[Path, ...], source: Path, environment: str, out: Path, 
         stoa merge parts/* --env prod --out out/prod
     """
     _check_parts(parts, environment)
-    memory = _Parts(tuple(_tenants(part, source) for part in parts), source)
+    memory = _Parts(_tenants(parts, source), source)
     try:
         done = run(Call(source, environment, out, False, outputs, jobs, None, Stopwatch(), memory=memory))
     except pickle.UnpicklingError as error:
@@ -81,7 +84,8 @@ def write_part(source: Path, environment: str, out: Path, shard: tuple[int, int]
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
     try:
-        share = making([environment], _tenants(staging, source)).share(mine)
+        (memory,) = _tenants([staging], source)
+        share = making([environment], memory).share(mine)
         report.found.extend([*share.found, *share.proved.get(environment, ())])
         declared = share.graph.platform.spec.environments if share.graph is not None else ()
         if share.graph is not None and environment not in declared:
@@ -130,32 +134,28 @@ class _Parts:
         """Keeps nothing: the parts have it."""
 
 
-def _tenants(part: Path, source: Path) -> "Tenants":
-    """What the part's folder holds of the source's tenants."""
-    import hashlib
-
-    from stoa_compiler.cache import Cache, is_source
+def _tenants(parts: Sequence[Path], source: Path) -> "tuple[Tenants, ...]":
+    """What the parts' folders hold of the source's tenants."""
+    from stoa_compiler.cache import HandedOver
     from stoa_compiler.distributed import code_digest
     from stoa_compiler.kept import Tenants
     from stoa_compiler.load import shown_root
 
-    class Part(Cache):
-        """Files that CI handed over: whoever made the part is believed as the source is."""
+    scope, digests = f"{code_digest()} {shown_root(source)}", cache(lambda: _digests(source))
+    return tuple(Tenants(HandedOver(part, limit=sys.maxsize), scope, digests) for part in parts)
 
-        def _trusts(self, status: os.stat_result) -> bool:
-            return True
 
-    digests: dict[str, str] = {}
+def _digests(source: Path) -> Mapping[str, str]:
+    """The digest of each of the source's files, by path."""
+    from stoa_compiler.cache import is_source
 
-    def all_digests() -> Mapping[str, str]:
-        for folder, below, names in os.walk(source) if not digests else ():
-            below[:] = [name for name in below if is_source(name)]
-            for name in filter(is_source, names):
-                path = Path(folder, name)
-                digests[path.relative_to(source).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
-        return digests
-
-    return Tenants(Part(part, limit=1 << 62), f"{code_digest()} {shown_root(source)}", all_digests)
+    digests = {}
+    for folder, below, names in os.walk(source):
+        below[:] = [name for name in below if is_source(name)]
+        for name in filter(is_source, names):
+            path = Path(folder, name)
+            digests[path.relative_to(source).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return digests
 
 
 def _check_parts(parts: Sequence[Path], environment: str) -> None:
@@ -166,7 +166,7 @@ def _check_parts(parts: Sequence[Path], environment: str) -> None:
             told[part] = orjson.loads((part / PART_FILE).read_bytes())
         except (OSError, orjson.JSONDecodeError):
             told[part] = None
-        if not isinstance(told[part], dict) or told[part].get("apiVersion") != API_VERSION:
+        if not _is_part(told[part]):
             fail(f"`{part}` is no part that this compiler knows", WRONG_USE)
         if told[part]["environment"] != environment:
             fail(f"`{part}` is of the environment `{told[part]['environment']}`, not of `{environment}`", WRONG_USE)
@@ -176,3 +176,10 @@ def _check_parts(parts: Sequence[Path], environment: str) -> None:
     missing = sorted(set(range(1, counts.pop() + 1)) - {entry["shard"][0] for entry in told.values()})
     if missing:
         fail(f"part{'' if len(missing) == 1 else 's'} {', '.join(map(str, missing))} missing", WRONG_USE)
+
+
+def _is_part(told: Any) -> bool:
+    match told:
+        case {"apiVersion": version, "environment": str(), "shard": [int(), int()]}:
+            return bool(version == API_VERSION)
+    return False

@@ -1,7 +1,6 @@
 """A branch that bundles are published to beside a bundle: each file, and in files of data which values differ."""
 
 import json
-import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import yaml
 
 from stoa_compiler.drift.model import Compared, Difference, Field
 from stoa_compiler.drift.objects import FIELDS, differences
-from stoa_compiler.publish import NotPublished, Place
+from stoa_compiler.publish import NotPublished, Place, forget_surroundings
 
 READ_LIMIT = 4 << 20
 """Bytes up to which a file is read for what differs in it."""
@@ -88,18 +87,6 @@ def _parsed(path: str, data: bytes) -> list[Any] | None:
     return None
 
 
-_MISLEADING = (
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_DIR",
-    "GIT_INDEX_FILE",
-    "GIT_NAMESPACE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_WORK_TREE",
-)
-"""What Git sets for its hooks: it would lead every command here into another repository."""
-
-
 def _reason(error: git.GitCommandError, place: Place) -> str:
     """What Git said, on one line, without a password."""
     said = str(error.stderr or error).strip().removeprefix("stderr: ").replace(place.repository, place.shown)
@@ -110,8 +97,7 @@ class _Reading:
     """A bare repository of our own, into which the branch's last commit is fetched."""
 
     def __init__(self, folder: Path) -> None:
-        for name in _MISLEADING:
-            os.environ.pop(name, None)
+        forget_surroundings()
         self._git = git.Git(folder)
         self._git.execute(["git", "init", "--quiet", "--bare", "--template=", "."])
         self._git.update_environment(

@@ -10,12 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-import yaml
-
-from stoa_compiler import blockyaml
+from stoa_compiler import blockyaml, readback
 from stoa_compiler.diagnostics import Report, Rule, listed
 from stoa_compiler.graph import Graph, Origin
-from stoa_compiler.source import Span
 from stoa_compiler.target import Artifact, Artifacts, Target
 from stoa_schemas import attestation, names
 from stoa_schemas.documents.platform import ArgoCd
@@ -269,7 +266,7 @@ def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report)
     """Adds where projects and Applications are not what is declared, and where a project does not fit its folder."""
     span = graph.origin.document.span(("spec", "environments", environment, "argocd"), "key")
     read = {
-        path: _read(path, artifacts[path].content, span, report)
+        path: readback.objects(path, artifacts[path].content, UNREADABLE, span, report)
         for path in sorted(artifacts)
         if path.startswith(("argocd/", "kubernetes/"))
     }
@@ -308,21 +305,6 @@ def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report)
     applications = [one for (kind, _), (_, one) in found.items() if kind == "Application"]
     for said in sorted(_border_problems(graph, environment, projects, applications, read)):
         report.add(WRONG_BORDER, span, said)
-
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _read(path: str, content: bytes, span: Span, report: Report) -> list[Object]:
-    try:
-        found = list(yaml.load_all(content.decode(), Loader=_Loader))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        report.add(UNREADABLE, span, f"`{path}` is no YAML: {str(error).splitlines()[0]}")
-        return []
-    if not all(isinstance(one, dict) for one in found):
-        report.add(UNREADABLE, span, f"`{path}` holds something else than objects")
-        return []
-    return found
 
 
 def _text(value: Any) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import ValidationError
 
-from stoa_compiler import blockyaml
+from stoa_compiler import blockyaml, readback
 from stoa_compiler.checks.platform import RUNTIME_ZONE
 from stoa_compiler.diagnostics import Note, Report, Rule, listed
 from stoa_compiler.graph import Graph, Origin
@@ -309,23 +309,9 @@ def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report)
     _verify_policy(values, graph, environment, span, report)
 
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _UniqueKeys(_Loader):  # type: ignore[misc]
-    """A YAML reader that refuses a key that is there twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if len(set(keys)) != len(keys):
-            raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
-
-
 def _read(content: bytes, span: Span, report: Report) -> HelmValues | None:
     try:
-        return HelmValues.model_validate(yaml.load(content.decode(), Loader=_UniqueKeys))
+        return HelmValues.model_validate(readback.document(content))
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         report.add(UNREADABLE, span, f"`{VALUES}` is no YAML: {str(error).splitlines()[0]}")
     except ValidationError as error:

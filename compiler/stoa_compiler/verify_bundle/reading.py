@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from stoa_compiler import readback
 from stoa_compiler.targets.keycloak.realm import Realm
 from stoa_compiler.verify_bundle.findings import UNREADABLE, Finding, Invariant, Step, pointer
 from stoa_schemas import bundle
@@ -18,22 +19,10 @@ from stoa_schemas.helm_values import HelmValues
 Json = dict[str, Any]
 
 VALUES = "helm/stoa-runtime.values.yaml"
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Unfit(Exception):
     """A file is not what its place asks for; the message says why."""
-
-
-class _UniqueKeys(_Loader):  # type: ignore[misc]
-    """A YAML reader that refuses a key that is there twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if len(set(keys)) != len(keys):
-            raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Json:
@@ -53,7 +42,7 @@ def read_json(content: bytes) -> Any:
 def read_yaml(content: bytes) -> list[Any]:
     """The documents of a YAML file."""
     try:
-        return list(yaml.load_all(content.decode(), Loader=_UniqueKeys))
+        return readback.documents(content)
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise Unfit(f"it is not YAML: {str(error).splitlines()[0]}") from error
 

@@ -7,8 +7,7 @@ from functools import cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
-import yaml
-
+from stoa_compiler import readback
 from stoa_compiler.diagnostics import Note, Report, listed
 from stoa_compiler.graph import Graph, TenantNode
 from stoa_compiler.networks import PRIVATE
@@ -36,7 +35,7 @@ def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report)
     objects: dict[Key, tuple[str, Object]] = {}
     for path in sorted(artifacts):
         if path.startswith("kubernetes/"):
-            for found in _documents(path, artifacts[path].content, span, report):
+            for found in readback.objects(path, artifacts[path].content, UNREADABLE, span, report):
                 key = _key(found)
                 if key is None:
                     report.add(UNREADABLE, span, f"`{path}` holds something without a kind and a name")
@@ -85,32 +84,6 @@ def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report)
 
 
 # Reading
-
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _UniqueKeys(_Loader):  # type: ignore[misc]
-    """A YAML reader that refuses a key that is there twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if len(set(keys)) != len(keys):
-            raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
-
-
-def _documents(path: str, content: bytes, span: Span, report: Report) -> list[Object]:
-    try:
-        found = list(yaml.load_all(content.decode(), Loader=_UniqueKeys))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        report.add(UNREADABLE, span, f"`{path}` is no YAML: {str(error).splitlines()[0]}")
-        return []
-    if not all(isinstance(one, dict) for one in found):
-        report.add(UNREADABLE, span, f"`{path}` holds something else than objects")
-        return []
-    return found
 
 
 def _key(found: Object) -> Key | None:
