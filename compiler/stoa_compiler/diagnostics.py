@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Literal
 from unicodedata import name
 
@@ -115,6 +114,8 @@ def nearest(word: str, known: Sequence[str]) -> str | None:
     lowered = {k.lower(): k for k in known}
     if word.lower() in lowered:
         return lowered[word.lower()]
+    from difflib import get_close_matches  # Only here: a source without mistakes needs none.
+
     close = get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
     return lowered[close[0]] if close else None
 

@@ -218,7 +218,7 @@ class PlatformIndex(Part):
     """Private address ranges where backends may be (CIDR)."""
     approval_expiry_ms: int
     """How long an approval can be used."""
-    enforcement: EnforcementRules = EnforcementRules()
+    enforcement: EnforcementRules = EnforcementRules.model_construct()
     """What the runtime does about limits and audit."""
     tenants: list[TenantEntry]
     """Every tenant of this environment, by name."""

@@ -36,7 +36,7 @@ def by_stack(module: str, name: str, *arguments: Any) -> bytes:
         ("stoa_compiler.plan.revisions", "subprocess.Popen"),
         ("stoa_compiler.beside", "os.system"),
         ("stoa_compiler.load", "Path"),
-        ("stoa_compiler.diagnostics", "get_close_matches"),
+        ("stoa_compiler.diagnostics", "masked"),
         ("stoa_compiler.graph", "Graph.environment"),
         ("stoa_compiler.graph", "Any"),
         ("stoa_compiler.source", "UnreadFile"),

@@ -76,7 +76,7 @@ class Deployment(Closed):
 
     image: Image
     """The runtime's container image."""
-    replicas: Replicas = Replicas()
+    replicas: Replicas = Replicas.model_construct()
     """How many pods serve."""
     cpu: Annotated[str, Field(pattern=r"^[1-9][0-9]*m?$")] = "500m"
     """CPU that each pod requests, as a Kubernetes quantity."""
@@ -237,7 +237,7 @@ class Tier(Closed):
     """Consumers."""
     max_rate: Rate
     """Calls over all tools."""
-    resources: TierResources = TierResources()
+    resources: TierResources = TierResources.model_construct()
     """What all pods of the tenant's namespace may use; the target `kubernetes` renders it."""
 
 
@@ -311,13 +311,13 @@ class Identity(Closed):
 class Defaults(Closed):
     """What holds where a contract says nothing."""
 
-    timeouts: Timeouts = Timeouts()
+    timeouts: Timeouts = Timeouts.model_construct()
     """How long a backend may take."""
-    retries: Retries = Retries()
+    retries: Retries = Retries.model_construct()
     """How often a call that may be repeated is tried again."""
     circuit_breaker: CircuitBreaker | None = None
     """When a failing backend is left alone."""
-    answer: AnswerRule = AnswerRule()
+    answer: AnswerRule = AnswerRule.model_construct()
     """What is done with a backend's answer."""
     operation_rate: Rate = "600/minute"
     """Calls that one operation takes where it declares no limits."""
@@ -356,9 +356,9 @@ class AuditRule(Closed):
 class Enforcement(Closed):
     """What every runtime of the platform does about limits and audit."""
 
-    limits: LimitRule = LimitRule()
+    limits: LimitRule = LimitRule.model_construct()
     """How limits are kept."""
-    audit: AuditRule = AuditRule()
+    audit: AuditRule = AuditRule.model_construct()
     """What the audit log promises."""
 
 
@@ -400,7 +400,7 @@ class Reviews(Closed):
     """What merge requests need before they are merged. A rule also guards itself: who changes or removes it needs its
     approvers."""
 
-    owners: CodeOwners = CodeOwners()
+    owners: CodeOwners = CodeOwners.model_construct()
     """Who owns which documents."""
     rules: dict[Id, ReviewRule] = {}
     """Who must approve which kind of change."""
@@ -529,15 +529,15 @@ class PlatformSpec(Closed):
     """Where backends may be."""
     identity: Identity
     """How people and applications sign in."""
-    defaults: Defaults = Defaults()
+    defaults: Defaults = Defaults.model_construct()
     """What holds where a contract says nothing."""
-    agents: Agents = Agents()
+    agents: Agents = Agents.model_construct()
     """What agents and their clients can take."""
-    enforcement: Enforcement = Enforcement()
+    enforcement: Enforcement = Enforcement.model_construct()
     """What every runtime does about limits and audit."""
-    reviews: Reviews = Reviews()
+    reviews: Reviews = Reviews.model_construct()
     """Who must approve which change, and who owns which documents."""
-    compatibility: Compatibility = Compatibility()
+    compatibility: Compatibility = Compatibility.model_construct()
     """What is done about changes that break callers; `stoa plan` judges them."""
 
 

@@ -44,7 +44,7 @@ class TenantSpec(Closed):
     """Who holds which roles."""
     grants: list[Grant] = []
     """Which roles may call which of this tenant's tools."""
-    quotas: Quotas = Quotas()
+    quotas: Quotas = Quotas.model_construct()
     """What the tenant may use, within its tier's caps."""
     secrets: Secrets
     """Where the tenant's secrets are kept."""
