@@ -1,6 +1,7 @@
 """The world that the runtime's tests share: it is started once."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,19 @@ def backend() -> Iterator[world.Recorder]:
 def stoa(
     tmp_path_factory: pytest.TempPathFactory, issuer: world.Issuer, backend: world.Recorder
 ) -> Iterator[world.World]:
-    folder = tmp_path_factory.mktemp("runtime")
+    with served(tmp_path_factory.mktemp("runtime"), issuer, backend) as made:
+        yield made
+
+
+@pytest.fixture
+def untouched(tmp_path: Path, issuer: world.Issuer, backend: world.Recorder) -> Iterator[world.World]:
+    """The same world, and nobody has called anything in it."""
+    with served(tmp_path, issuer, backend) as made:
+        yield made
+
+
+@contextmanager
+def served(folder: Path, issuer: world.Issuer, backend: world.Recorder) -> Iterator[world.World]:
     secret = folder / "secrets" / "billing" / "api" / "token"
     secret.parent.mkdir(parents=True)
     secret.write_text(world.SECRET + "\n")

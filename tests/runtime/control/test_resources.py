@@ -211,7 +211,9 @@ def test_the_access_table_is_the_catalogs(stoa: World, issuer: Issuer, watcher: 
     assert len(table("/access", halliday)) == len(whole) + 3
 
 
-def test_the_state_of_backends(stoa: World, issuer: Issuer, watcher: str) -> None:
+def test_the_state_of_backends(untouched: World, watcher: str) -> None:
+    stoa = untouched
+
     def states() -> dict[str, dict[str, Any]]:
         return {state["contract"]: state for state in items(stoa, "/backends", watcher)}
 
