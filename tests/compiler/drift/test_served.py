@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 
 from stoa_runtime.settings import Settings
 from stoa_schemas import bundle as bundles
@@ -26,13 +27,15 @@ class Served:
 
     def drift(self, bundle: Path, token: str | None = None, url: str = "") -> tuple[int, Any, str]:
         """The exit code, what is said of the runtime, and everything as text."""
-        options = (str(bundle), "--runtime", url or self.url)
-        given = {"STOA_DRIFT_RUNTIME_TOKEN": self.issuer.token() if token is None else token}
-        done = command(*options, "--format", "json", **given)
+        done, text = self.asked(bundle, token, url, "--format", "json"), self.asked(bundle, token, url)
         assert done.stdout, done.stderr
-        text = command(*options, **given)
         assert text.exit_code == done.exit_code
         return done.exit_code, json.loads(done.stdout)["systems"][0], text.stdout
+
+    def asked(self, bundle: Path, token: str | None = None, url: str = "", *options: str) -> Result:
+        """What one run of the command ends with."""
+        given = {"STOA_DRIFT_RUNTIME_TOKEN": self.issuer.token() if token is None else token}
+        return command(str(bundle), "--runtime", url or self.url, *options, **given)
 
 
 @pytest.fixture
@@ -78,10 +81,10 @@ def test_a_refused_bundle_is_drift_though_the_served_one_is_equal(served: Served
             (kept / path.relative_to(served.folder)).write_bytes(path.read_bytes())
     (served.folder / bundles.RUNTIME_MANIFEST).write_text("{}")
     for _ in range(100):
-        code, system, text = served.drift(kept)
-        if code:
+        if served.asked(kept).exit_code:
             break
         time.sleep(0.1)  # The runtime looks at its folder now and then.
+    code, system, text = served.drift(kept)
     assert code == 1
     assert [f["path"] for f in system["differences"][0]["fields"]] == ["refused"]
     assert "a bundle that lies in its folder is refused, and the last good one is served" in text
