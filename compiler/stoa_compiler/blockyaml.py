@@ -18,6 +18,7 @@ _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 _SPECIAL = r"\x00-\x08\x0b-\x1f\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff"
 _ESCAPED = re.compile(rf'["\\\t\n{_SPECIAL}]')
 _UNFIT_FOR_BLOCK = re.compile(rf"[\t{_SPECIAL}]")
+_CONTROLS = bytes({*range(0x20)} - {0x0A}) + b"\x7f"
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _LONG = 120
 
@@ -74,9 +75,15 @@ def _is_block(text: str) -> bool:
         and not text.startswith((" ", "\n"))
         and not text.endswith("\n\n")
         and "\n " not in text
-        # Nearly every text has only characters that print, which is much faster to see.
-        and (all(map(str.isprintable, text.split("\n"))) or not _UNFIT_FOR_BLOCK.search(text))
+        and is_plain(text)
     )
+
+
+def is_plain(text: str) -> bool:
+    """Whether a literal block can hold each of the characters: every reader keeps it, and it breaks no line."""
+    if text.isascii():  # Much faster to see, and nearly always so.
+        return len(text.encode().translate(None, _CONTROLS)) == len(text)
+    return all(map(str.isprintable, text.split("\n"))) or not _UNFIT_FOR_BLOCK.search(text)
 
 
 def _quoted(text: str) -> str:
