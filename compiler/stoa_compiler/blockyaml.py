@@ -25,7 +25,7 @@ _LONG = 120
 
 def dump(value: Mapping[str, Value]) -> bytes:
     """`value` as one YAML document in UTF-8, with a line feed at the end."""
-    return ("\n".join(_mapping(value, "") if value else ["{}"]) + "\n").encode()
+    return "\n".join([*(_mapping(value, "") if value else ["{}"]), ""]).encode()
 
 
 def _mapping(value: Mapping[str, Value], indent: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -14,9 +15,9 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 _LONG = 1000
-"""Characters from which on a line in a literal block is read by itself: a mounted file, which is most of a rendering."""
+"""Characters from which on a line in a literal block is read by itself: nearly always a file that is carried."""
 
-_HEAD = re.compile(r'( *(?:- )?)"?[\w./-]+"?: \|(-?)')
+_HEAD = re.compile(r'( *(?:- )?)(?:[\w./-]+|"[\w./-]+"): \|(-?)')
 
 
 class _UniqueKeys(_Loader):  # type: ignore[misc]
@@ -44,13 +45,13 @@ def document(content: bytes) -> Any:
 
 def documents(content: bytes) -> list[Any]:
     """All documents of a file; raises the same."""
-    text = content.decode()
-    short, blocks = _without_blocks(text)
+    short, blocks = _without_blocks(content.decode().split("\n"))
     if blocks:
-        found = _load(short, blocks)
-        if not blocks:  # Else one of them was no block, but a part of another text.
-            return found
-    return _load(text, {})
+        with suppress(yaml.YAMLError):  # It is told of the text as it is.
+            found = _load(short, blocks)
+            if not blocks:  # Else one of them was no block, but a part of another text.
+                return found
+    return _load(content.decode(), {})
 
 
 def _load(text: str, blocks: dict[str, str]) -> list[Any]:
@@ -65,16 +66,14 @@ def _load(text: str, blocks: dict[str, str]) -> list[Any]:
         loader.dispose()
 
 
-def _without_blocks(text: str) -> tuple[str, dict[str, str]]:
-    """The text with a word in place of each literal block of one long line, and what each word stands for.
+def _without_blocks(lines: list[str]) -> tuple[str, dict[str, str]]:
+    """The lines with a word in place of each literal block of one long line, and what each word stands for.
 
     Such a block is its line without the indentation, which is deeper than that of its key; it ends where the next
     line is not so deep (YAML 1.2.2, 8.1.2). Whatever is not plainly that is left for the parser.
     """
     mark = f"block-{os.urandom(16).hex()}"
-    lines = text.split("\n")
     blocks: dict[str, str] = {}
-    kept = list(lines)
     for number, line in enumerate(lines):
         if len(line) < _LONG:
             continue
@@ -85,8 +84,8 @@ def _without_blocks(text: str) -> tuple[str, dict[str, str]]:
         if found and ends and len(found[1]) < deep and is_plain(line):
             word = f"{mark}-{number}"
             blocks[word] = line[deep:] + ("" if found[2] else "\n")
-            kept[number - 1 : number + 1] = [f'{head[: head.rindex("|")]}"{word}"', ""]
-    return "\n".join(kept), blocks
+            lines[number - 1 : number + 1] = [f'{head[: head.rindex("|")]}"{word}"', ""]
+    return "\n".join(lines), blocks
 
 
 def _indentation(line: str) -> int:
