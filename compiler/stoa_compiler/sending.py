@@ -101,8 +101,6 @@ class _Reducers(dict[type, Callable[[Any], tuple[Any, ...]]]):
         return self[kind]
 
 
-
-
 class _Reader(pickle.Unpickler):
     def __init__(self, stream: io.BytesIO, file: Callable[[str], SourceFile]) -> None:
         super().__init__(stream)
