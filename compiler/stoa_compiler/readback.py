@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from stoa_compiler.blockyaml import is_plain
+from stoa_compiler.blockyaml import is_plain_line
 from stoa_compiler.diagnostics import Report, Rule
 from stoa_compiler.source import Span
 
@@ -17,7 +17,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LONG = 1000
 """Characters from which on a line in a literal block is read by itself: nearly always a file that is carried."""
 
-_HEAD = re.compile(r'( *(?:- )?)(?:[\w./-]+|"[\w./-]+"): \|(-?)')
+_HEAD = re.compile(rb'( *(?:- )?)(?:[\w./-]+|"[\w./-]+"): \|(-?)')
 
 
 class _UniqueKeys(_Loader):  # type: ignore[misc]
@@ -45,7 +45,7 @@ def document(content: bytes) -> Any:
 
 def documents(content: bytes) -> list[Any]:
     """All documents of a file; raises the same."""
-    short, blocks = _without_blocks(content.decode().split("\n"))
+    short, blocks = _without_blocks(content)
     if blocks:
         with suppress(yaml.YAMLError):  # It is told of the text as it is.
             found = _load(short, blocks)
@@ -66,30 +66,44 @@ def _load(text: str, blocks: dict[str, str]) -> list[Any]:
         loader.dispose()
 
 
-def _without_blocks(lines: list[str]) -> tuple[str, dict[str, str]]:
-    """The lines with a word in place of each literal block of one long line, and what each word stands for.
+def _without_blocks(content: bytes) -> tuple[str, dict[str, str]]:
+    """The text with a word in place of each literal block of one long line, and what each word stands for.
 
     Such a block is its line without the indentation, which is deeper than that of its key; it ends where the next
     line is not so deep (YAML 1.2.2, 8.1.2). Whatever is not plainly that is left for the parser.
     """
     mark = f"block-{os.urandom(16).hex()}"
     blocks: dict[str, str] = {}
-    for number, line in enumerate(lines):
-        if len(line) < _LONG:
-            continue
-        head, after = lines[number - 1], lines[number + 1] if number + 1 < len(lines) else ""
-        found = _HEAD.fullmatch(head) if len(head) < _LONG else None
-        deep = _indentation(line)
-        ends = _indentation(after) < deep and (after.strip(" ") or number + 2 == len(lines))
-        if found and ends and len(found[1]) < deep and is_plain(line):
-            word = f"{mark}-{number}"
-            blocks[word] = line[deep:] + ("" if found[2] else "\n")
-            lines[number - 1 : number + 1] = [f'{head[: head.rindex("|")]}"{word}"', ""]
-    return "\n".join(lines), blocks
+    lines: list[bytes] = []
+    start, whole = 0, len(content)
+    while start < whole:
+        end = content.find(b"\n", start)
+        end = whole if end < 0 else end
+        found = _HEAD.fullmatch(lines[-1]) if end - start > _LONG and lines and len(lines[-1]) < _LONG else None
+        if found is not None:
+            deep = _indentation(content, start)
+            after = _indentation(content, end + 1)
+            ends = after < deep and (end + 1 >= whole or content[end + 1 + after : end + 2 + after] not in (b"\n", b""))
+            text = content[start + deep : end + (not found[2])]
+            if ends and end < whole and len(found[1]) < deep and text.isascii() and is_plain_line(text):
+                word = f"{mark}-{len(lines)}"
+                blocks[word] = text.decode()
+                lines[-1] = b'%b"%b"' % (lines[-1][: lines[-1].rindex(b"|")], word.encode())
+                lines.append(b"")
+                start = end + 1
+                continue
+        lines.append(content[start:end])
+        start = end + 1
+    if not blocks:
+        return "", blocks
+    return b"\n".join([*lines, b""]).decode(), blocks
 
 
-def _indentation(line: str) -> int:
-    return len(line) - len(line.lstrip(" "))
+def _indentation(content: bytes, start: int) -> int:
+    end = start
+    while content[end : end + 1] == b" ":
+        end += 1
+    return end - start
 
 
 def objects(path: str, content: bytes, rule: Rule, span: Span, report: Report) -> list[dict[str, Any]]:

@@ -21,13 +21,13 @@ from pydantic import BaseModel
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.parse import spans_of, understand
 from stoa_compiler.source import Document, SourceFile, UnreadFile
+from stoa_compiler.target import Artifact
 
 _SENT: Mapping[str, frozenset[str] | None] = {
     "stoa_compiler.diagnostics": frozenset({"Diagnostic", "Edit", "Fix", "Note", "Rule"}),
     "stoa_compiler.graph": None,
     "stoa_compiler.shares": frozenset({"Share"}),
     "stoa_compiler.source": frozenset({"Span"}),
-    "stoa_compiler.target": frozenset({"Artifact"}),
 }
 """Modules whose classes are sent, and which: None, all that are declared there. Models are sent besides."""
 _MODELS = ("stoa_schemas.base", "stoa_schemas.bundle", "stoa_schemas.documents.")
@@ -53,6 +53,16 @@ def _document(document: Document) -> tuple[Any, ...]:
 
 def _file(file: SourceFile) -> tuple[Any, ...]:
     return _at, (file.path, False)
+
+
+def _artifact(artifact: Artifact) -> tuple[Any, ...]:
+    values = (artifact.path, artifact.media_type, artifact.content, artifact.origins, artifact.digest)
+    return _rendered, values
+
+
+def _rendered(path: str, media_type: str, content: bytes, origins: Any, digest: str) -> Artifact:
+    """The artifact as it was."""
+    return Artifact.known(path, media_type, content, origins, digest)
 
 
 def _model(model: BaseModel) -> tuple[Any, ...]:
@@ -111,8 +121,8 @@ class _Reader(pickle.Unpickler):
         """Values without a life of their own; not what their modules import, by whatever path."""
         if (module, name) == (__name__, _at.__name__):
             return self._read
-        if (module, name) == (__name__, _made.__name__):
-            return _made
+        if module == __name__ and name in _MAKING:
+            return _MAKING[name]
         if (module, name) in _PLAIN:
             return _PLAIN[module, name]
         names = _SENT.get(module, frozenset[str]())
@@ -151,4 +161,7 @@ class _Resent(Document):
 
 _PLAIN: Mapping[tuple[str, str], type] = {("builtins", "set"): set, ("builtins", "frozenset"): frozenset}
 
-_REDUCERS = _Reducers({Document: _document, _Resent: _document, SourceFile: _file, UnreadFile: _file})
+_REDUCERS = _Reducers(
+    {Document: _document, _Resent: _document, SourceFile: _file, UnreadFile: _file, Artifact: _artifact}
+)
+_MAKING: Mapping[str, Callable[..., Any]] = {"_made": _made, "_rendered": _rendered}
