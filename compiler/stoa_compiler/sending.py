@@ -12,6 +12,7 @@ import io
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from importlib import import_module
 from operator import attrgetter
 from typing import Any
@@ -125,12 +126,7 @@ class _Reader(pickle.Unpickler):
             return _MAKING[name]
         if (module, name) in _PLAIN:
             return _PLAIN[module, name]
-        names = _SENT.get(module, frozenset[str]())
-        if (module.startswith(_MODELS) or names is None or name in names) and "." not in name:
-            found = vars(import_module(module)).get(name)
-            if isinstance(found, type) and found.__module__ == module:
-                return found
-        raise pickle.UnpicklingError(f"`{module}.{name}` is nothing that is sent")
+        return _declared(module, name)
 
     def _read(self, path: str, document: bool) -> Document | SourceFile:
         if not document:
@@ -139,6 +135,17 @@ class _Reader(pickle.Unpickler):
             file = self._file(path)
             self._documents[path] = _Resent.of(file)
         return self._documents[path]
+
+
+@cache
+def _declared(module: str, name: str) -> type:
+    """The class, where it is one of those that are sent."""
+    names = _SENT.get(module, frozenset[str]())
+    if (module.startswith(_MODELS) or names is None or name in names) and "." not in name:
+        found = vars(import_module(module)).get(name)
+        if isinstance(found, type) and found.__module__ == module:
+            return found
+    raise pickle.UnpicklingError(f"`{module}.{name}` is nothing that is sent")
 
 
 class _Resent(Document):
