@@ -12,7 +12,6 @@ import json
 import math
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -163,6 +162,7 @@ class Work:
     folder: Path
     runs: int
     changes: int = 0
+    folders: int = 0
 
     def __post_init__(self) -> None:
         _note(f"{self.tenants:,} tenants: generating")
@@ -176,61 +176,50 @@ class Work:
         for _ in range(2):
             once(self._compile("warm"))
             once(self._check("warm"))
-        cold, fill = self._compile(None), self._compile("fill")
-        steady: dict[str, tuple[Sequence[str], Callable[[], None]]] = {
-            "start": ([sys.executable, "-c", "pass"], _nothing),
-            "hash": ([sys.executable, "-c", HASH, str(self.source)], _nothing),
-            "load": ([sys.executable, "-c", LOAD, str(self.source)], _nothing),
-            "cold": (cold, lambda: self._forget("out-None")),
-            "fill": (fill, lambda: self._forget("out-fill", "cache-fill")),
-            "noop": (self._compile("warm"), _nothing),
-            "check": (self._check(None), _nothing),
-            "check-noop": (self._check("warm"), _nothing),
-            "check-one": ([*self._check(None), "--jobs", "1"], _nothing),
-            "plan": (
-                [
-                    STOA,
-                    "plan",
-                    str(planned_source(self.source, self.tenants, self.folder / "repository")),
-                    "--base",
-                    "HEAD~1",
-                    "--head",
-                    "HEAD",
-                ],
-                _nothing,
-            ),
+        repository = planned_source(self.source, self.tenants, self.folder / "repository")
+        steady: dict[str, Callable[[], Sequence[str]]] = {
+            "start": lambda: [sys.executable, "-c", "pass"],
+            "hash": lambda: [sys.executable, "-c", HASH, str(self.source)],
+            "load": lambda: [sys.executable, "-c", LOAD, str(self.source)],
+            "cold": self._cold,
+            "fill": lambda: self._compile(self._fresh("fill")),
+            "noop": lambda: self._compile("warm"),
+            "check": lambda: self._check(None),
+            "check-noop": lambda: self._check("warm"),
+            "check-one": lambda: [*self._check(None), "--jobs", "1"],
+            "plan": lambda: [STOA, "plan", str(repository), "--base", "HEAD~1", "--head", "HEAD"],
         }
         for _ in range(self.runs):
-            for key, (command, before) in steady.items():
-                self._once(key, command, before, measured)
+            for key, command in steady.items():
+                self._once(key, command(), measured)
         for key, change in (("file", self._change_file), ("tenant", self._change_tenant)):
             for _ in range(max(self.runs, 3)):
-                self._once(key, self._compile("warm"), change, measured)
-        self._forget("out-None")
-        told = once([*cold, "--jobs", "1", "--timings", "--format", "json"]).out
-        self._forget("out-None")
-        return Size(self.files, measured, json.loads(told)["timings"], all_processes_peak(cold))
+                change()
+                self._once(key, self._compile("warm"), measured)
+        told = once([*self._cold(), "--jobs", "1", "--timings", "--format", "json"]).out
+        return Size(self.files, measured, json.loads(told)["timings"], all_processes_peak(self._cold()))
 
-    def _once(
-        self, key: str, command: Sequence[str], before: Callable[[], None], measured: dict[str, Measured]
-    ) -> None:
-        before()
+    def _once(self, key: str, command: Sequence[str], measured: dict[str, Measured]) -> None:
         _note(f"{self.tenants:,} tenants: {NAMES[key]}")
         measured.setdefault(key, Measured()).runs.append(once(command))
 
-    def _compile(self, cache: str | None) -> list[str]:
-        command = [STOA, "compile", str(self.source), "--env", "prod", "--out", str(self.folder / f"out-{cache}")]
-        return [*command, *self._cache(cache)]
+    def _cold(self) -> list[str]:
+        return self._compile(None, self._fresh("cold"))
+
+    def _fresh(self, name: str) -> str:
+        """A name for folders that are not there yet: where many files were just removed, ext4 makes new ones slowly."""
+        self.folders += 1
+        return f"{name}-{self.folders}"
+
+    def _compile(self, cache: str | None, out: str = "") -> list[str]:
+        command = [STOA, "compile", str(self.source), "--env", "prod"]
+        return [*command, "--out", str(self.folder / f"out-{out or cache}"), *self._cache(cache)]
 
     def _check(self, cache: str | None) -> list[str]:
         return [STOA, "check", str(self.source), *self._cache(cache)]
 
     def _cache(self, name: str | None) -> list[str]:
         return ["--no-cache"] if name is None else ["--cache", str(self.folder / f"cache-{name}")]
-
-    def _forget(self, *names: str) -> None:
-        for name in names:
-            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _change_file(self) -> None:
         self._change(lambda path: path.endswith("/contracts/orders.yaml"))
@@ -249,10 +238,6 @@ class Work:
                 if changed == text:
                     raise AssertionError(f"{path} does not change")
                 (self.source / path).write_text(changed, encoding="utf-8")
-
-
-def _nothing() -> None:
-    pass
 
 
 def peers(work: Work, left_out: dict[str, str]) -> dict[str, Measured]:

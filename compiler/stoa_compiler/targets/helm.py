@@ -442,8 +442,10 @@ def _verify_policy(values: HelmValues, graph: Graph, environment: str, span: Spa
         for c in t.contracts
         if c.exposed and environment in c.backends
     }
+    with_port = {server for server in servers if server.count(":") > 1}
     schemes = {"http": 80, "https": 443}
-    backend_ports = {s.port or schemes[s.scheme] for s in map(urlsplit, servers)}
+    backend_ports = {s.port or schemes[s.scheme] for s in map(urlsplit, with_port)}
+    backend_ports |= {schemes[server.split(":")[0]] for server in servers - with_port}
     ports |= backend_ports
 
     def may_leave(port: int) -> Iterator[ZoneName]:
