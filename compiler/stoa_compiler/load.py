@@ -2,13 +2,13 @@
 
 import os
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from stoa_compiler.diagnostics import Report, Rule, lookalikes, nearest
-from stoa_compiler.source import SourceFile, UnreadFile
+from stoa_compiler.source import SourceFile, Span, UnreadFile
 from stoa_schemas.names import is_id, is_reserved
 
 PLATFORM_FILE = "platform.yaml"
@@ -153,7 +153,9 @@ def load(root: Path, report: Report, unsaved: Mapping[str, bytes] | None = None,
     elsewhere: list[tuple[str, str, str]] = []
     tenants: dict[str, bool] = {}
     refused: set[str] = set()
-    for path in sorted({*_walk(root, shown, report), *unsaved}):
+    odd: set[str] = set()
+    paths = _walk(root, shown, odd, report)
+    for path in sorted({*paths, *unsaved}) if unsaved else paths:
         parts = _printable(path).split("/")
         if parts[0] in known and len(parts) > 1:
             unread = UnreadFile.of(path, prefix + path, f"{root}/{path}")
@@ -162,7 +164,8 @@ def load(root: Path, report: Report, unsaved: Mapping[str, bytes] | None = None,
             if isinstance(there, Placed):
                 elsewhere.append((parts[0], there.kind, there.name))
             continue
-        file = _read(f"{root}/{path}", path, f"{prefix}{'/'.join(parts)}", report, unsaved.get(path))
+        at = f"{prefix}{'/'.join(parts)}"
+        file = _read(f"{root}/{path}", path, at, path not in odd, report, unsaved.get(path))
         if file is None:
             refused.add(parts[0])
             continue
@@ -200,8 +203,11 @@ def shown_root(root: Path) -> Path:
         return root
 
 
-def _walk(root: Path, shown_root: Path, report: Report) -> Iterator[str]:
-    """Paths of all files below `root`, sorted; dot files and Markdown are nobody's documents."""
+def _walk(root: Path, shown_root: Path, odd: set[str], report: Report) -> Sequence[str]:
+    """Paths of all files below `root`, sorted; dot files and Markdown are nobody's documents.
+
+    `odd` gets those that are no regular files.
+    """
 
     def refuse(error: OSError) -> None:
         path = _printable(os.path.relpath(error.filename, root))
@@ -221,9 +227,11 @@ def _walk(root: Path, shown_root: Path, report: Report) -> Iterator[str]:
                         waiting.append((entry.path, f"{below}{entry.name}/"))
                     elif not entry.name.endswith(".md"):
                         paths.append(below + entry.name)
+                        if not entry.is_file(follow_symlinks=False):
+                            odd.add(paths[-1])
         except OSError as error:
             refuse(error)
-    yield from sorted(paths)
+    return sorted(paths)
 
 
 def _printable(path: str) -> str:
@@ -233,35 +241,45 @@ def _printable(path: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in path)
 
 
-def _read(full: str, path: str, shown: str, report: Report, unsaved: bytes | None) -> SourceFile | None:
+_PLAINLY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def _read(full: str, path: str, shown: str, regular: bool, report: Report, unsaved: bytes | None) -> SourceFile | None:
     path = _printable(path)
-    nothing = SourceFile(path, shown, b"")
     limit = MAX_SOURCE_BYTES if f"/{SOURCES}/" in path else MAX_DOCUMENT_BYTES
     descriptor = -1
     try:
         if unsaved is not None:
             size = len(unsaved)
-        elif stat.S_ISREG((status := os.lstat(full)).st_mode):
-            size = status.st_size
         else:
-            report.add(NOT_REGULAR, nothing.span(), f"`{path}` is not a regular file")
-            return None
+            # A device or pipe is not even opened. What took the file's place since is seen once it is open.
+            descriptor = os.open(full, _PLAINLY) if regular else -1
+            status = os.fstat(descriptor) if regular else None
+            if status is None or not stat.S_ISREG(status.st_mode):
+                report.add(NOT_REGULAR, _nothing(path, shown), f"`{path}` is not a regular file")
+                return None
+            size = status.st_size
         if size > limit:
-            report.add(TOO_LARGE, nothing.span(), f"`{path}` has {size:,} bytes; at most {limit:,} are taken")
+            report.add(TOO_LARGE, _nothing(path, shown), f"`{path}` has {size:,} bytes; at most {limit:,} are taken")
             return None
         if unsaved is not None:
             return SourceFile(path, shown, unsaved)
-        descriptor = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        parts = []  # By the system's own calls: this is done for each of many files.
-        while part := os.read(descriptor, size + 1):
-            parts.append(part)
-        return SourceFile(path, shown, b"".join(parts))
+        # By the system's own calls: this is done for each of many files.
+        content = os.read(descriptor, size + 1)
+        while len(content) > size and (part := os.read(descriptor, size)):  # It has grown meanwhile.
+            content += part
+        return SourceFile(path, shown, content)
     except OSError as error:
-        report.add(UNREADABLE, nothing.span(), f"`{path}` cannot be read: {error.strerror}")
+        report.add(UNREADABLE, _nothing(path, shown), f"`{path}` cannot be read: {error.strerror}")
         return None
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _nothing(path: str, shown: str) -> Span:
+    """The place of a file that was not read."""
+    return SourceFile(path, shown, b"").span()
 
 
 def _check_tenant_name(tenant: str, file: SourceFile, report: Report) -> bool:
