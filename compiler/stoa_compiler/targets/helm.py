@@ -327,6 +327,7 @@ def _read(content: bytes, span: Span, report: Report) -> HelmValues | None:
 
 def _verify_files(values: HelmValues, compiled: Mapping[str, bytes], span: Span, report: Report) -> None:
     mounted: dict[str, bytes] = {}
+    digests: dict[str, str] = {}
     names: set[str] = set()
     for config_map in values.bundle.config_maps:
         data = {file.key: file.content.encode() for file in config_map.files}
@@ -336,11 +337,12 @@ def _verify_files(values: HelmValues, compiled: Mapping[str, bytes], span: Span,
             if file.path in mounted:
                 report.add(CLASH, span, f"`{file.path}` is mounted twice")
             mounted[file.path] = data[file.key]
+            digests[file.path] = hashlib.sha256(data[file.key]).hexdigest()
         if config_map.name in names:
             report.add(CLASH, span, f"two ConfigMaps are called `{config_map.name}`")
         names.add(config_map.name)
-        digests = {key: hashlib.sha256(text).hexdigest() for key, text in data.items()}
-        named = "stoa-bundle-" + hashlib.sha256(bundle.canonical(digests)).hexdigest()[:16]
+        held = bundle.canonical({file.key: digests[file.path] for file in config_map.files})
+        named = "stoa-bundle-" + hashlib.sha256(held).hexdigest()[:16]
         if config_map.name != named:
             report.add(WRONG_NAME, span, f"ConfigMap `{config_map.name}` holds what would be called `{named}`")
         size = sum(len(key.encode()) + len(text) for key, text in data.items())
@@ -351,7 +353,7 @@ def _verify_files(values: HelmValues, compiled: Mapping[str, bytes], span: Span,
                 f"ConfigMap `{config_map.name}` holds {size} bytes",
                 [Note(f"{BUDGET} bytes are planned for one, {CONFIG_MAP_LIMIT} are what Kubernetes takes")],
             )
-    _verify_content(_reassembled(mounted), compiled, span, report)
+    _verify_content(_reassembled(mounted), digests, compiled, span, report)
     manifest = compiled.get(bundle.RUNTIME_MANIFEST)
     if manifest is None or values.bundle.digest != bundle.sha256(manifest):
         report.add(WRONG_DIGEST, span, f"the values name bundle `{values.bundle.digest}`, which was not compiled")
@@ -368,7 +370,9 @@ def _reassembled(mounted: Mapping[str, bytes]) -> dict[str, bytes]:
     return whole
 
 
-def _verify_content(mounted: Mapping[str, bytes], compiled: Mapping[str, bytes], span: Span, report: Report) -> None:
+def _verify_content(
+    mounted: Mapping[str, bytes], digests: Mapping[str, str], compiled: Mapping[str, bytes], span: Span, report: Report
+) -> None:
     for path in sorted(mounted.keys() | compiled.keys()):
         if path not in mounted:
             report.add(WRONG_FILE, span, f"`{path}` is compiled, and not mounted")
@@ -383,7 +387,8 @@ def _verify_content(mounted: Mapping[str, bytes], compiled: Mapping[str, bytes],
         return
     for listed_file in manifest.files:
         content = mounted.get(listed_file.path, b"")
-        if (bundle.sha256(content), len(content)) != (listed_file.sha256, listed_file.bytes):
+        digest = digests.get(listed_file.path) or hashlib.sha256(content).hexdigest()
+        if (f"sha256:{digest}", len(content)) != (listed_file.sha256, listed_file.bytes):
             report.add(WRONG_FILE, span, f"`{listed_file.path}` is mounted, and its digest is not the manifest's")
 
 
