@@ -22,6 +22,7 @@ from yaml.events import DocumentStartEvent, MappingStartEvent, ScalarEvent, Sequ
 
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.parse import parse_file
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, SourceFile
 from stoa_schemas.documents import KINDS
 
@@ -311,7 +312,7 @@ def _laid_out(reader: _Reader, document: Document, kind: str) -> str:
     return "\n".join([*opening[:own], *head, *lines]) + "\n"
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Writer:
     """Lines of values. A line of an entry is indented by what holds the entry."""
 

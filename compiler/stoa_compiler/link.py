@@ -6,7 +6,7 @@ cause once, and nothing that only follows from it.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ from stoa_compiler.graph import (
 )
 from stoa_compiler.load import FOLDER_KINDS, Source
 from stoa_compiler.operations import Lowering
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, Loc
 from stoa_compiler.validate import Valid
 from stoa_schemas import bundle
@@ -113,7 +114,7 @@ def link(source: Source, valid: Sequence[Valid], report: Report) -> Graph | None
     )
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Documents:
     """Documents by tenant, kind and name; and the names of all that exist, sound or not."""
 
@@ -176,7 +177,7 @@ def _check_descriptions(source: Source, documents: _Documents, report: Report) -
         )
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Linker:
     """Resolves references against one platform."""
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -11,6 +10,7 @@ from stoa_compiler import openapi, projections
 from stoa_compiler.checks import schemas
 from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
 from stoa_compiler.graph import OperationNode, Origin
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, Loc, Span
 from stoa_schemas import bundle, names
 from stoa_schemas.documents import Platform, UniversalAPIContract
@@ -139,7 +139,7 @@ _Style = Literal["simple", "label", "matrix", "form", "spaceDelimited", "pipeDel
 _QUERY_METHODS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Lowering:
     """What the operations of one contract share."""
 
@@ -254,7 +254,7 @@ class Lowering:
         )
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Written:
     """What a contract writes out of one operation, judged by the operation's own text."""
 
@@ -474,7 +474,7 @@ class Written:
         return None if self.report.errors > before else {**schema, "type": "object", "additionalProperties": False}
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Taken:
     """What a contract or its source says of one operation."""
 

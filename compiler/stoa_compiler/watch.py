@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Protocol
 
+from stoa_compiler.records import record
+
 SHOWN_AFTER = 1.0
 """Seconds after which a run says what it is at."""
 SHOWN_EVERY = 0.2
@@ -37,7 +39,7 @@ class Unwatched:
 UNWATCHED = Unwatched()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lap:
     """One phase of a run, or one target's part of it."""
 

@@ -1,7 +1,6 @@
 """Rules on schemas and examples: JSON Schema 2020-12 that is bounded, local and true of its examples."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -12,6 +11,7 @@ import orjson
 from stoa_compiler import fixes
 from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
 from stoa_compiler.graph import Graph, OperationNode
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, Loc, Part
 from stoa_schemas import projection
 from stoa_schemas.documents.contract import Example
@@ -386,7 +386,7 @@ def _examples(operation: OperationNode, report: Report, sound: Collection[str] =
     ).check(enumerate(operation.declared.examples), report)
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Shown:
     """What one operation's examples must fit."""
 
