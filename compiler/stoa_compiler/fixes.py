@@ -7,7 +7,6 @@ to decide, and what stands at such a place is never touched.
 import re
 import unicodedata
 from collections.abc import Sequence
-from difflib import SequenceMatcher
 from typing import Any
 
 from stoa_compiler.diagnostics import Edit, Fix
@@ -50,6 +49,8 @@ def only_meaning(word: str, known: Sequence[str]) -> str | None:
 
 
 def _likeness(word: str, known: str) -> float:
+    from difflib import SequenceMatcher  # Only here: a source without mistakes needs none.
+
     return SequenceMatcher(None, _folded(word), _folded(known)).ratio()
 
 
