@@ -8,7 +8,7 @@ from typing import Any
 
 from stoa_compiler.records import record
 from stoa_compiler.source import Document, SourceFile
-from stoa_schemas import bundle
+from stoa_schemas import calls
 from stoa_schemas.documents import (
     Consumer,
     Plan,
@@ -65,17 +65,17 @@ class OperationNode:
     title: str
     description: str
     declared: Operation
-    request: bundle.Request
+    request: calls.Request
     input_schema: Mapping[str, Any]
     output_schema: Mapping[str, Any] | None
     """Of what is passed on."""
     backend_schema: Mapping[str, Any] | None
     """Of the backend's own answer, before `answer.fields` leaves out the rest."""
-    answer: bundle.Answer
+    answer: calls.Answer
     approval: bool
     rate: str
     concurrency: int | None
-    examples: tuple[bundle.CallExample, ...]
+    examples: tuple[calls.CallExample, ...]
     """As declared, else as the source gives them."""
     answers: tuple[Any, ...]
     """Answers that the source gives without a call, where no example has one."""
@@ -93,7 +93,7 @@ class ContractNode:
 
     name: str
     declared: UniversalAPIContract
-    backends: Mapping[str, bundle.BackendRule]
+    backends: Mapping[str, calls.BackendRule]
     """By environment."""
     operations: tuple[OperationNode, ...]
     policies: tuple[str, ...]

@@ -5,7 +5,7 @@ from dataclasses import field
 from typing import Any
 
 from stoa_compiler.records import record
-from stoa_schemas.bundle import Request
+from stoa_schemas.calls import Request
 from stoa_schemas.documents.access import SideEffects
 
 MAX_NODES = 2_000_000

@@ -10,7 +10,7 @@ from stoa_compiler.plan.wording import counted, joined, json_difference, names, 
 from stoa_compiler.records import record
 from stoa_compiler.source import Loc
 from stoa_schemas.base import calls_per_second
-from stoa_schemas.bundle import Request
+from stoa_schemas.calls import Request
 
 Key = tuple[str, str, str]
 Covered = set[tuple[Key, Loc]]
