@@ -5,7 +5,6 @@ The phases themselves look at no clock: `pipeline.py` and the command line hold 
 
 import os
 import resource
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -100,6 +99,8 @@ def showing(watch: Stopwatch) -> Iterator[None]:
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield
         return
+    import signal  # Only here: a run in CI shows nothing.
+
     stderr = sys.stderr.fileno()
 
     def show(_signal: int, _frame: FrameType | None) -> None:
