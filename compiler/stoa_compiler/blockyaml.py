@@ -9,7 +9,8 @@ a bare word is never a string.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-Value = Mapping[str, "Value"] | Sequence["Value"] | str | int | bool | None
+Value = Mapping[str, "Value"] | Sequence["Value"] | str | bytes | int | bool | None
+"""Bytes are text that is encoded already: a file that is carried."""
 
 _BARE_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
@@ -18,32 +19,35 @@ _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 _SPECIAL = r"\x00-\x08\x0b-\x1f\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff"
 _ESCAPED = re.compile(rf'["\\\t\n{_SPECIAL}]')
 _UNFIT_FOR_BLOCK = re.compile(rf"[\t{_SPECIAL}]")
+_CONTROLS = bytes({*range(0x20)} - {0x0A}) + b"\x7f"
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _LONG = 120
 
 
 def dump(value: Mapping[str, Value]) -> bytes:
     """`value` as one YAML document in UTF-8, with a line feed at the end."""
-    return ("\n".join(_mapping(value, "") if value else ["{}"]) + "\n").encode()
+    lines = [*(_mapping(value, "") if value else ["{}"]), ""]
+    return b"\n".join([line if type(line) is bytes else line.encode() for line in lines])
 
 
-def _mapping(value: Mapping[str, Value], indent: str) -> Iterator[str]:
+def _mapping(value: Mapping[str, Value], indent: str) -> Iterator[str | bytes]:
     for key in sorted(value):
         bare = _BARE_KEY.fullmatch(key) and key.lower() not in _WORDS
         yield from _entry(f"{indent}{key if bare else _quoted(key)}:", value[key], indent + "  ")
 
 
-def _sequence(value: Sequence[Value], indent: str) -> Iterator[str]:
+def _sequence(value: Sequence[Value], indent: str) -> Iterator[str | bytes]:
     for item in value:
         if isinstance(item, Mapping) and item:
             first, *rest = _mapping(item, indent + "  ")
+            assert isinstance(first, str)  # A line with a key.
             yield f"{indent}- {first.lstrip(' ')}"
             yield from rest
         else:
             yield from _entry(f"{indent}-", item, indent + "  ")
 
 
-def _entry(head: str, value: Value, indent: str) -> Iterator[str]:
+def _entry(head: str, value: Value, indent: str) -> Iterator[str | bytes]:
     """The lines of one value, the first beginning with `head`; what hangs below is indented by `indent`."""
     match value:
         case None:
@@ -59,6 +63,12 @@ def _entry(head: str, value: Value, indent: str) -> Iterator[str]:
                     yield indent + line if line else ""
             else:
                 yield f"{head} {_quoted(value)}"
+        case bytes():
+            if _is_one_line(value):
+                yield f"{head} |" if value.endswith(b"\n") else f"{head} |-"
+                yield b"".join((indent.encode(), memoryview(value)[: len(value) - value.endswith(b"\n")]))
+            else:
+                yield from _entry(head, value.decode(), indent)
         case Mapping():
             yield head if value else f"{head} {{}}"
             yield from _mapping(value, indent)
@@ -74,9 +84,25 @@ def _is_block(text: str) -> bool:
         and not text.startswith((" ", "\n"))
         and not text.endswith("\n\n")
         and "\n " not in text
-        # Nearly every text has only characters that print, which is much faster to see.
-        and (all(map(str.isprintable, text.split("\n"))) or not _UNFIT_FOR_BLOCK.search(text))
+        and _is_plain(text)
     )
+
+
+def _is_one_line(text: bytes) -> bool:
+    """The same for one line of ASCII alone, which is seen without decoding it."""
+    return len(text) > _LONG and text.isascii() and not text.startswith(b" ") and is_plain_line(text)
+
+
+def is_plain_line(text: bytes) -> bool:
+    """Whether ASCII text is one line, with a line feed or without, that a literal block can hold."""
+    return text.find(b"\n") in (-1, len(text) - 1) and len(text.translate(None, _CONTROLS)) == len(text)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a literal block can hold each of the characters: every reader keeps it, and it breaks no line."""
+    if text.isascii():  # Much faster to see, and nearly always so.
+        return len(text.encode().translate(None, _CONTROLS)) == len(text)
+    return all(map(str.isprintable, text.split("\n"))) or not _UNFIT_FOR_BLOCK.search(text)
 
 
 def _quoted(text: str) -> str:

@@ -185,12 +185,13 @@ class Snapshot:
                 self.digests = {path: entry[4] for path, entry in known.items()}
         return self.digests if len(self.digests) == len(self.stamps) else {}
 
-    def still_holds(self, read: Mapping[str, bytes]) -> bool:
-        """Whether the folder is as it was, and what a run has `read` by path is what the digest stands for."""
+    def still_holds(self, read: Callable[[str], bytes | None]) -> bool:
+        """Whether the folder is as it was, and what a run has `read` of a path is what the digest stands for."""
         if _stamps(self.root, self.wanted) != self.stamps:
             return False
-        young = [path for path, stamp in self.stamps.items() if _is_young(stamp, self.taken) and path in read]
-        return all(hashlib.sha256(read[path]).hexdigest() == self.digests.get(path) for path in young)
+        young = (path for path, stamp in self.stamps.items() if _is_young(stamp, self.taken))
+        contents = ((path, read(path)) for path in young)
+        return all(hashlib.sha256(c).hexdigest() == self.digests.get(p) for p, c in contents if c is not None)
 
 
 def snapshot(root: Path, wanted: Callable[[str], bool], cache: Cache) -> Snapshot | None:

@@ -79,6 +79,8 @@ class Report:
     """Every finding of one run. Phases add to it and go on; only the command line picks an exit code."""
 
     found: list[Diagnostic] = field(default_factory=list)
+    _counted: tuple[int, int] = field(default=(0, 0), repr=False, compare=False)
+    """So many findings were looked at, and so many of them are errors: it is asked for at every step."""
 
     def add(
         self,
@@ -95,10 +97,19 @@ class Report:
             fix = None
         self.found.append(Diagnostic(rule, span, masked(message), tuple(notes), masked(help), private, fix))
 
+    def reset(self, found: Sequence[Diagnostic]) -> None:
+        """Takes these for all that was found."""
+        self.found[:] = found
+        self._counted = (0, 0)
+
     @property
     def errors(self) -> int:
         """How many findings are errors."""
-        return sum(d.rule.severity == "error" for d in self.found)
+        seen, errors = self._counted
+        if len(self.found) != seen:
+            errors += sum(d.rule.severity == "error" for d in self.found[seen:])
+            self._counted = (len(self.found), errors)
+        return errors
 
     def stop_if_errors(self) -> None:
         """Raises `Stop` when there is any error."""

@@ -60,8 +60,9 @@ _FLOW = re.compile(
 """One token of a flow collection: bracket, comma, text in quotes, plain text; and the colon that makes it a key."""
 _END = re.compile(r" *(?: #.*)?")
 
-_NOTHING, _OPEN, _VALUE, _TEXT, _COPY, _BLOCK_TEXT = range(6)
-"""What stands on a line: nothing, a key alone, a value, plain text that may go on, a collection, a block's header."""
+_NOTHING, _OPEN, _VALUE, _TEXT, _FLAT, _COPY, _BLOCK_TEXT = range(7)
+"""What stands on a line: nothing, a key alone, a value, plain text that may go on, a collection of scalars, one of
+others, a block's header."""
 
 _Line = tuple[int, int, int, str | None, Any]
 """Indentation, indentation behind the dash (-1: no dash), what stands there, key, value."""
@@ -150,7 +151,9 @@ def _read(lines: list[str]) -> dict[str, Any]:
             container[key] = None
             waiting = key
             continue
-        if what == _COPY:
+        if what == _FLAT:
+            value = value.copy()
+        elif what == _COPY:
             value = _copy(value)
         elif what == _TEXT:
             # Text that goes on is indented deeper than what holds it.
@@ -209,7 +212,8 @@ def _value(rest: str) -> tuple[int, Any]:
         value, end = _collection(rest, 0, 0)
         if not _END.fullmatch(rest, end):
             raise _Odd
-        return _COPY, value
+        inner = value.values() if type(value) is dict else value
+        return (_COPY if any(type(v) in (dict, list) for v in inner) else _FLAT), value
     if first == "|" or first == ">":
         if not _BLOCK.fullmatch(rest):
             raise _Odd

@@ -81,7 +81,8 @@ class Run:
 
     def keep(self, found: Sequence[Diagnostic], files: Mapping[str, SourceFile], facts: Mapping[str, Any]) -> bool:
         """Keeps what the run gave; False where the source changed meanwhile, and nobody knows what it was made from."""
-        if not self.before.still_holds({file.path: file.content for file in files.values()}):
+        by_path = {file.path: file for file in files.values()}
+        if not self.before.still_holds(lambda path: by_path[path].content if path in by_path else None):
             return False
         named = {d.span.file for d in found} | {n.span.file for d in found for n in d.notes if n.span}
         rules = list(dict.fromkeys(d.rule for d in found))

@@ -117,6 +117,11 @@ class Source:
         """How many documents there are."""
         return len(self.placed) + len(self.elsewhere)
 
+    @property
+    def tenants(self) -> int:
+        """How many tenants have documents here."""
+        return len({p.tenant for p in self.placed} - {None})
+
     def narrowed(self, tenants: Collection[str]) -> "Source":
         """The platform's document and those tenants alone, which mean here what they mean in the whole source."""
         return Source(

@@ -36,14 +36,14 @@ def mend(source: Source, report: Report) -> Mended:
     before = {place.file.path: place.file for place in source.placed}
     fixed, spared = 0, set[str]()
     for _ in range(MAX_ROUNDS):
-        report.found[:] = loaded
+        report.reset(loaded)
         checked = judge(source, report)
         better, count = _round(source, report.found, spared)
         if not better:
             break
         source, fixed = with_files(source, better), fixed + count
     else:
-        report.found[:] = loaded
+        report.reset(loaded)
         checked = judge(source, report)
     after = ((before[place.file.path], place.file) for place in source.placed)
     changed = tuple((old, new) for old, new in after if old.content != new.content)

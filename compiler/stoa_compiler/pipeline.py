@@ -180,17 +180,20 @@ def render(
     """The environment's bundle, each target's artifacts verified; raises `Stop` when one does not hold.
 
     `parts` are artifacts of tenants that were made and proved before. With several `jobs` and any of these, targets
-    that carry nothing are made in children.
+    that nobody carries are made in children, but for the last; of so many tenants that a second target's values would
+    take too much memory beside the first's, one after the other.
     """
+    jobs = jobs if parts and len(graph.tenants) <= 4 * shares.MANY_TENANTS else 1
     files: dict[str, Artifact] = {}
     beyond: list[tuple[Target, Callable[[], Made]]] = []
     targets = targets_of(graph, environment)
-    files_of = graph.files if jobs > 1 and parts else {}
+    files_of = graph.files if jobs > 1 else {}
     for number, target in enumerate(targets):
         carried = {p: a for p, a in files.items() if p.split("/")[0] in target.carries}
         proved = {a.path: a for made in parts[target.name].values() for a in made} if target.name in parts else None
         make = partial(_made, target, graph, environment, carried, proved, watch)
-        if jobs > 1 and parts and not any(target.name in later.carries for later in targets[number + 1 :]):
+        after = targets[number + 1 :]
+        if jobs > 1 and after and not any(target.name in later.carries for later in after):
             from stoa_compiler import sending  # Only here: small sources send nothing.
 
             beyond.append((target, beside(make, sending.send, partial(sending.receive, file=files_of.__getitem__))))

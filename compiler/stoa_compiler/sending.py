@@ -3,24 +3,32 @@
 A document is sent as its path alone, and is there again where its file is at hand: its values and spans are read
 when they are asked for, which is hardly ever. Only the classes of nodes, findings and artifacts are read back, each by
 the name that it was declared under: what was kept or handed over can hold no code, and reach none.
+
+A model is sent as its values and the names of those that were set, of which there are few different ones: all models
+with the same names share them when they are received, which saves most of the room that they take.
 """
 
 import io
 import pickle
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
 from importlib import import_module
+from operator import attrgetter
 from typing import Any
+
+from pydantic import BaseModel
 
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.parse import spans_of, understand
 from stoa_compiler.source import Document, SourceFile, UnreadFile
+from stoa_compiler.target import Artifact
 
 _SENT: Mapping[str, frozenset[str] | None] = {
     "stoa_compiler.diagnostics": frozenset({"Diagnostic", "Edit", "Fix", "Note", "Rule"}),
     "stoa_compiler.graph": None,
     "stoa_compiler.shares": frozenset({"Share"}),
     "stoa_compiler.source": frozenset({"Span"}),
-    "stoa_compiler.target": frozenset({"Artifact"}),
 }
 """Modules whose classes are sent, and which: None, all that are declared there. Models are sent besides."""
 _MODELS = ("stoa_schemas.base", "stoa_schemas.bundle", "stoa_schemas.calls", "stoa_schemas.documents.")
@@ -30,7 +38,7 @@ def send(value: Any) -> bytes:
     """The bytes of `value`, which may hold nodes, artifacts and diagnostics."""
     stream = io.BytesIO()
     pickler = pickle.Pickler(stream, protocol=5)
-    pickler.dispatch_table = {Document: _document, _Resent: _document, SourceFile: _file, UnreadFile: _file}
+    pickler.dispatch_table = _REDUCERS
     pickler.dump(value)
     return stream.getvalue()
 
@@ -48,9 +56,60 @@ def _file(file: SourceFile) -> tuple[Any, ...]:
     return _at, (file.path, False)
 
 
+def _artifact(artifact: Artifact) -> tuple[Any, ...]:
+    values = (artifact.path, artifact.media_type, artifact.content, artifact.origins, artifact.digest)
+    return _rendered, values
+
+
+def _rendered(path: str, media_type: str, content: bytes, origins: Any, digest: str) -> Artifact:
+    """The artifact as it was."""
+    return Artifact.known(path, media_type, content, origins, digest)
+
+
+def _model(model: BaseModel) -> tuple[Any, ...]:
+    return _made, (type(model), model.__dict__, _names(model.__pydantic_fields_set__))
+
+
+def _names(names: set[str]) -> set[str]:
+    """The same names, one object for all who have them; nobody changes those of a frozen model."""
+    return _NAMES.setdefault(frozenset(names), names)
+
+
+_NAMES: dict[frozenset[str], set[str]] = {}
+
+
 def _at(path: str, document: bool) -> Any:
     """Stands in what was sent for a document or its file; the reader puts its own function here."""
     raise AssertionError((path, document))
+
+
+def _made(model: type[BaseModel], values: dict[str, Any], names: set[str]) -> BaseModel:
+    """The model as it was; it was judged where it was sent."""
+    if not (isinstance(model, type) and issubclass(model, BaseModel) and isinstance(values, dict)):
+        raise pickle.UnpicklingError("this is no model")
+    made = model.__new__(model)
+    for slot, value in (
+        ("__dict__", values),
+        ("__pydantic_fields_set__", _names(names)),
+        ("__pydantic_extra__", None),
+        ("__pydantic_private__", None),
+    ):
+        object.__setattr__(made, slot, value)
+    return made
+
+
+class _Reducers(dict[type, Callable[[Any], tuple[Any, ...]]]):
+    """How each class is sent that is not sent as Python does it."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], tuple[Any, ...]]:
+        if issubclass(kind, BaseModel):
+            self[kind] = _model
+        elif is_dataclass(kind) and len(fields(kind)) > 1:
+            values = attrgetter(*(f.name for f in fields(kind)))
+            self[kind] = lambda node: (kind, values(node))
+        else:
+            raise KeyError(kind)
+        return self[kind]
 
 
 class _Reader(pickle.Unpickler):
@@ -63,14 +122,11 @@ class _Reader(pickle.Unpickler):
         """Values without a life of their own; not what their modules import, by whatever path."""
         if (module, name) == (__name__, _at.__name__):
             return self._read
+        if module == __name__ and name in _MAKING:
+            return _MAKING[name]
         if (module, name) in _PLAIN:
             return _PLAIN[module, name]
-        names = _SENT.get(module, frozenset[str]())
-        if (module.startswith(_MODELS) or names is None or name in names) and "." not in name:
-            found = vars(import_module(module)).get(name)
-            if isinstance(found, type) and found.__module__ == module:
-                return found
-        raise pickle.UnpicklingError(f"`{module}.{name}` is nothing that is sent")
+        return _declared(module, name)
 
     def _read(self, path: str, document: bool) -> Document | SourceFile:
         if not document:
@@ -79,6 +135,17 @@ class _Reader(pickle.Unpickler):
             file = self._file(path)
             self._documents[path] = _Resent.of(file)
         return self._documents[path]
+
+
+@cache
+def _declared(module: str, name: str) -> type:
+    """The class, where it is one of those that are sent."""
+    names = _SENT.get(module, frozenset[str]())
+    if (module.startswith(_MODELS) or names is None or name in names) and "." not in name:
+        found = vars(import_module(module)).get(name)
+        if isinstance(found, type) and found.__module__ == module:
+            return found
+    raise pickle.UnpicklingError(f"`{module}.{name}` is nothing that is sent")
 
 
 class _Resent(Document):
@@ -100,3 +167,8 @@ class _Resent(Document):
 
 
 _PLAIN: Mapping[tuple[str, str], type] = {("builtins", "set"): set, ("builtins", "frozenset"): frozenset}
+
+_REDUCERS = _Reducers(
+    {Document: _document, _Resent: _document, SourceFile: _file, UnreadFile: _file, Artifact: _artifact}
+)
+_MAKING: Mapping[str, Callable[..., Any]] = {"_made": _made, "_rendered": _rendered}

@@ -147,16 +147,28 @@ Engine = Callable[[Making, Source], list[Share]]
 """Makes a source's shares somewhere."""
 
 
+MANY_TENANTS = 500
+"""So many tenants are in one process's hands at a time: what they were read into takes far more room than what they
+came to."""
+
+
 def beside_here(count: int, making: Making, source: Source) -> list[Share]:
-    """`count` shares, made on this machine: children make all but the first."""
-    parts = divided(source, count)
+    """The source's shares, `count` at a time, made on this machine: children make all but the first of each round."""
+    rounds = -(-source.tenants // (count * MANY_TENANTS)) or 1
+    parts = divided(source, count * rounds)
     if len(parts) == 1:
         return [making.share(source)]
     from stoa_compiler.sending import send  # Only here: small sources send nothing.
 
     load = partial(received, source=source)
-    others = [beside(partial(making.light, part), send, load) for part in parts[1:]]
-    return [making.share(parts[0]), *(other() for other in others)]
+    made: list[Share] = []
+    for at in range(0, len(parts), count):
+        first, *rest = parts[at : at + count]
+        others = [beside(partial(making.light, part), send, load) for part in rest]
+        # As if it had been sent: what it was read into goes before the next round begins.
+        made.append(making.share(first) if len(parts) <= count else load(send(making.light(first))))
+        made += [other() for other in others]
+    return made
 
 
 def wanted(graph: Graph, environments: Collection[str] | None) -> list[str]:

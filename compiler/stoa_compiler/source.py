@@ -110,11 +110,17 @@ class Document:
     def may_hold(self, *marks: str) -> bool:
         """Whether a walk through all values can find one of `marks`, which have no quote, backslash or control
         character: they are looked for in the document's JSON, which is much faster."""
-        try:
-            text = orjson.dumps(self.data).decode()
-        except TypeError:
+        text = self._json
+        if text is None:
             return True  # What JSON cannot say is looked at value by value.
         return any(mark in text for mark in marks)
+
+    @cached_property
+    def _json(self) -> str | None:
+        try:
+            return orjson.dumps(self.data).decode()
+        except TypeError:
+            return None
 
     def find(self, loc: Loc, words: str, after: str = "") -> Span:
         """The span of `words` where they first follow `after` in the text at `loc`; else the whole text's."""

@@ -1,7 +1,7 @@
 """What a target is: how it makes artifacts from the graph, and how it proves them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stoa_compiler.diagnostics import Report, Rule
 from stoa_compiler.graph import Graph, Origin, TenantNode
@@ -21,6 +21,20 @@ class Artifact:
     content: bytes
     origins: tuple[Origin, ...]
     """The declarations that it came from."""
+    digest: str = field(init=False, repr=False, compare=False)
+    """Of the content, `sha256:<hex>`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", bundle.sha256(self.content))
+
+    @classmethod
+    def known(cls, path: str, media_type: str, content: bytes, origins: tuple[Origin, ...], digest: str) -> "Artifact":
+        """An artifact whose digest another process or run told; whoever verifies it computes it anew."""
+        made = object.__new__(cls)
+        names = ("path", "media_type", "content", "origins", "digest")
+        for name, value in zip(names, (path, media_type, content, origins, digest), strict=True):
+            object.__setattr__(made, name, value)
+        return made
 
     @property
     def listing(self) -> bundle.Artifact:
@@ -28,7 +42,7 @@ class Artifact:
         return bundle.Artifact(
             path=self.path,
             media_type=self.media_type,
-            sha256=bundle.sha256(self.content),
+            sha256=self.digest,
             bytes=len(self.content),
         )
 

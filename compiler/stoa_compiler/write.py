@@ -26,6 +26,11 @@ class Content(Protocol):
         """The file's bytes."""
 
 
+_MANY_FILES = 64
+"""Files from which on threads are worth their start."""
+_WRITERS = 4
+
+
 class NotABundle(Exception):
     """The folder to write to holds something else."""
 
@@ -51,9 +56,8 @@ def write(files: Mapping[str, Content], out: Path) -> bool:
         try:
             for folder in sorted({os.path.dirname(path) for path in files}):  # noqa: PTH120
                 (staging / folder).mkdir(parents=True, exist_ok=True)
-            for path, artifact in files.items():
-                if path not in same or not _linked(out / path, staging / path):
-                    _flushed(staging / path, artifact.content)
+            anew = [path for path in files if path not in same or not _linked(out / path, staging / path)]
+            _flushed({staging / path: files[path].content for path in anew})
             staging.chmod(0o755)
             if out.exists():
                 _exchange(staging, out)
@@ -155,11 +159,26 @@ def _linked(old: Path, new: Path) -> bool:
     return True
 
 
-def _flushed(path: Path, content: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+def _flushed(files: Mapping[Path, bytes]) -> None:
+    """Writes the files, each to the disk itself. Several wait for the disk side by side: that is most of the time."""
+    if len(files) < _MANY_FILES:
+        for path, content in files.items():
+            _flushed_one(path, content)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        for done in [writers.submit(_flushed_one, path, content) for path, content in files.items()]:
+            done.result()
+
+
+def _flushed_one(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    with open(descriptor, "wb", buffering=0) as stream:  # noqa: PTH123
+        left = memoryview(content)
+        while left:
+            left = left[stream.write(left) :]
+        os.fsync(descriptor)
 
 
 def _sweep(out: Path) -> None:

@@ -48,6 +48,11 @@ class Closed(BaseModel):
         return schema
 
 
+def starting(value: list[Any] | dict[str, Any]) -> Any:
+    """The field's default: a collection of its own for each model, made anew, which is much faster than a deep copy."""
+    return Field(default_factory=value.copy, json_schema_extra={"default": value})
+
+
 @cache
 def _described(model: type[BaseModel]) -> dict[str, str]:
     """The docstrings under a model's fields, by field.

@@ -372,6 +372,20 @@ class Catalog(Part):
     plans: dict[str, PlanEntry]
     """By name."""
 
+    def encode(self) -> bytes:
+        """The canonical bytes. Tools' schemas, which are most of them, are JSON already and taken as they are."""
+        data = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=_SCHEMAS)
+        for said, tool in zip(data["tools"], self.tools, strict=True):
+            said["inputSchema"] = tool.input_schema
+            if tool.output_schema is not None:
+                said["outputSchema"] = tool.output_schema
+            if tool.legacy_output_schema is not None:
+                said["legacyOutputSchema"] = tool.legacy_output_schema
+        return canonical(data)
+
+
+_SCHEMAS: Any = {"tools": {"__all__": {"input_schema", "output_schema", "legacy_output_schema"}}}
+
 
 class DevelopmentPerson(Part):
     """Someone whom the development issuer signs in without a password."""

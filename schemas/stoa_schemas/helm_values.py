@@ -34,7 +34,7 @@ class BundleConfigMap(Closed):
     """An immutable ConfigMap that holds a part of the bundle."""
 
     name: Annotated[str, Field(pattern=CONFIG_MAP_NAME)]
-    """`stoa-bundle-` and the first 16 digits of the sha256 of its data."""
+    """`stoa-bundle-` and the first 16 digits of the sha256 of its keys with the sha256 of each one's text."""
     files: Annotated[list[MountedFile], Field(min_length=1)]
     """What it holds, by key."""
 

@@ -101,6 +101,7 @@ _HOLDS: Mapping[str, str] = {
     "pattern": "pattern",
 }
 """What a keyword's value is, of those that `is_plain` takes."""
+_ONLY_DATA = frozenset(keyword for keyword, holds in _HOLDS.items() if holds == "data")
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 _ELSEWHERE: Mapping[str, str] = {
     "nullable": '`nullable` is OpenAPI 3.0: list `"null"` among the types.',
@@ -173,6 +174,8 @@ def is_plain(schema: Mapping[str, Any]) -> bool:
         nodes += 1
         if depth > MAX_SCHEMA_DEPTH * 2 or nodes > MAX_SCHEMA_NODES:
             return False
+        if node.keys() <= _ONLY_DATA:  # So are most.
+            continue
         for keyword, value in node.items():
             holds = _HOLDS.get(keyword)
             if holds == "data":

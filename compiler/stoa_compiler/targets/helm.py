@@ -98,31 +98,29 @@ def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifac
     """The values file of `environment`."""
     spec = graph.platform.spec.environments[environment]  # type: ignore[index]
     deployment = _deployment(spec)
-    values = HelmValues.model_validate(
-        {
-            "bundle": {
-                "digest": bundle.sha256(earlier[bundle.RUNTIME_MANIFEST].content),
-                "platform": graph.name,
-                "environment": environment,
-                "development": spec.development,
-                "configMaps": [
-                    {"name": name, "files": [{"key": f.key, "path": f.path, "content": f.content} for f in files]}
-                    for name, files in pack({path: a.content for path, a in earlier.items()})
-                ],
-            },
-            "image": deployment.image.model_dump(exclude_none=True),
-            "replicas": deployment.replicas.model_dump(),
-            "resources": {"cpu": deployment.cpu, "memory": deployment.memory},
-            "gateway": {"url": spec.gateway},
-            "issuer": {"url": spec.issuer, **_tenants_issuers(graph, environment)},
-            "networkPolicy": {
-                "ingressNamespaces": _ingress_namespaces(graph),
-                "egress": [*_zone_egress(graph), *_backend_egress(graph, environment)],
-            },
-            "terminationGracePeriodSeconds": _drain_seconds(graph, environment),
-        }
-    )
-    content = blockyaml.dump(values.model_dump(by_alias=True, exclude_unset=True))
+    values: dict[str, Any] = {
+        "bundle": {
+            "digest": earlier[bundle.RUNTIME_MANIFEST].digest,
+            "platform": graph.name,
+            "environment": environment,
+            "development": spec.development,
+            "configMaps": [
+                {"name": name, "files": [{"key": f.key, "path": f.path, "content": f.content} for f in files]}
+                for name, files in pack(earlier)
+            ],
+        },
+        "image": deployment.image.model_dump(by_alias=True, exclude_none=True),
+        "replicas": deployment.replicas.model_dump(by_alias=True),
+        "resources": {"cpu": deployment.cpu, "memory": deployment.memory},
+        "gateway": {"url": spec.gateway},
+        "issuer": {"url": spec.issuer, **_tenants_issuers(graph, environment)},
+        "networkPolicy": {
+            "ingressNamespaces": _ingress_namespaces(graph),
+            "egress": [*_zone_egress(graph), *_backend_egress(graph, environment)],
+        },
+        "terminationGracePeriodSeconds": _drain_seconds(graph, environment),
+    }
+    content = blockyaml.dump(values)
     origins = [Origin(graph.origin.document, ("spec", "environments", environment)), graph.origin]
     origins += [origin for _, artifact in sorted(earlier.items()) for origin in artifact.origins]
     once = {(origin.document.file.path, origin.loc): origin for origin in origins}
@@ -166,15 +164,17 @@ class Piece:
 
     key: str
     path: str
-    content: str
+    content: bytes
+    digest: str
+    """Of the content: sha256, in hexadecimal digits."""
 
     @property
     def size(self) -> int:
         """Bytes that it takes in its ConfigMap."""
-        return len(self.key) + len(self.content.encode())
+        return len(self.key) + len(self.content)
 
 
-def pack(files: Mapping[str, bytes]) -> list[tuple[str, list[Piece]]]:
+def pack(files: Artifacts) -> list[tuple[str, list[Piece]]]:
     """The ConfigMaps that hold `files`, by name, each with its pieces by key.
 
     A change of one file changes one ConfigMap, and the manifest's. The manifest, which changes every
@@ -184,8 +184,8 @@ def pack(files: Mapping[str, bytes]) -> list[tuple[str, list[Piece]]]:
     """
     groups: list[list[Piece]] = []
     small: list[Piece] = []
-    for path, content in sorted(files.items()):
-        pieces = _split(path, content)
+    for path, artifact in sorted(files.items()):
+        pieces = _split(artifact)
         if path == bundle.RUNTIME_MANIFEST or len(pieces) > 1 or pieces[0].size > SHARED - OVERHEAD:
             groups += [[piece] for piece in pieces]
         else:
@@ -209,25 +209,27 @@ def _bit(path: str, position: int) -> int:
     return digest[position // 8] >> (7 - position % 8) & 1
 
 
-def _split(path: str, content: bytes) -> list[Piece]:
+def _split(artifact: Artifact) -> list[Piece]:
     """The file as one piece, or in parts that fit into a ConfigMap each, cut between characters."""
+    path, content = artifact.path, artifact.content
     key = _key(path)
     room = BUDGET - OVERHEAD - len(key) - len(".part000")
     if len(content) <= room:
-        return [Piece(key, path, content.decode())]
-    parts: list[str] = []
+        return [Piece(key, path, content, artifact.digest.removeprefix("sha256:"))]
+    parts: list[bytes] = []
     start = 0
     while start < len(content):
         end = min(start + room, len(content))
         while end < len(content) and content[end] & 0b1100_0000 == 0b1000_0000:
             end -= 1
-        parts.append(content[start:end].decode())
+        parts.append(content[start:end])
         start = end
     if len(parts) > 1000:
         raise ValueError(f"{path} is too large to be mounted: {len(content)} bytes")
+    suffixes = [f"{bundle.PART_SUFFIX}{n:03}" for n in range(len(parts))]
     return [
-        Piece(f"{key}{bundle.PART_SUFFIX}{n:03}", f"{path}{bundle.PART_SUFFIX}{n:03}", part)
-        for n, part in enumerate(parts)
+        Piece(f"{key}{suffix}", f"{path}{suffix}", part, hashlib.sha256(part).hexdigest())
+        for suffix, part in zip(suffixes, parts, strict=True)
     ]
 
 
@@ -239,7 +241,7 @@ def _key(path: str) -> str:
 
 
 def _name(pieces: Sequence[Piece]) -> str:
-    data = bundle.canonical({piece.key: piece.content for piece in pieces})
+    data = bundle.canonical({piece.key: piece.digest for piece in pieces})
     return f"stoa-bundle-{hashlib.sha256(data).hexdigest()[:16]}"
 
 
@@ -289,6 +291,8 @@ def _backend_egress(graph: Graph, environment: str) -> list[dict[str, Any]]:
 
 
 def _port(url: str) -> int:
+    if url.count(":") == 1:  # It names none: of ten thousand addresses, hardly one does.
+        return 443 if url.startswith("https:") else 80
     parts = urlsplit(url)
     return parts.port or (443 if parts.scheme == "https" else 80)
 
@@ -322,23 +326,24 @@ def _read(content: bytes, span: Span, report: Report) -> HelmValues | None:
 
 
 def _verify_files(values: HelmValues, compiled: Mapping[str, bytes], span: Span, report: Report) -> None:
-    mounted: dict[str, str] = {}
+    mounted: dict[str, bytes] = {}
     names: set[str] = set()
     for config_map in values.bundle.config_maps:
-        data = {file.key: file.content for file in config_map.files}
+        data = {file.key: file.content.encode() for file in config_map.files}
         if len(data) != len(config_map.files):
             report.add(CLASH, span, f"ConfigMap `{config_map.name}` has one key for two files")
         for file in config_map.files:
             if file.path in mounted:
                 report.add(CLASH, span, f"`{file.path}` is mounted twice")
-            mounted[file.path] = file.content
+            mounted[file.path] = data[file.key]
         if config_map.name in names:
             report.add(CLASH, span, f"two ConfigMaps are called `{config_map.name}`")
         names.add(config_map.name)
-        named = "stoa-bundle-" + hashlib.sha256(bundle.canonical(data)).hexdigest()[:16]
+        digests = {key: hashlib.sha256(text).hexdigest() for key, text in data.items()}
+        named = "stoa-bundle-" + hashlib.sha256(bundle.canonical(digests)).hexdigest()[:16]
         if config_map.name != named:
             report.add(WRONG_NAME, span, f"ConfigMap `{config_map.name}` holds what would be called `{named}`")
-        size = sum(len(key.encode()) + len(text.encode()) for key, text in data.items())
+        size = sum(len(key.encode()) + len(text) for key, text in data.items())
         if size + OVERHEAD > BUDGET:
             report.add(
                 TOO_LARGE,
@@ -352,14 +357,14 @@ def _verify_files(values: HelmValues, compiled: Mapping[str, bytes], span: Span,
         report.add(WRONG_DIGEST, span, f"the values name bundle `{values.bundle.digest}`, which was not compiled")
 
 
-def _reassembled(mounted: Mapping[str, str]) -> dict[str, bytes]:
+def _reassembled(mounted: Mapping[str, bytes]) -> dict[str, bytes]:
     """The files as the runtime reads them: parts joined in the order of their numbers, from 000 without a gap."""
-    whole = {path: text.encode() for path, text in mounted.items() if bundle.PART_SUFFIX not in path}
+    whole = {path: text for path, text in mounted.items() if bundle.PART_SUFFIX not in path}
     for first in [path for path in mounted if path.endswith(f"{bundle.PART_SUFFIX}000")]:
         path = first.removesuffix("000")
         count = sum(other.startswith(path) for other in mounted)
-        parts = [mounted.get(f"{path}{n:03}", "") for n in range(count)]
-        whole[path.removesuffix(bundle.PART_SUFFIX)] = "".join(parts).encode()
+        parts = [mounted.get(f"{path}{n:03}", b"") for n in range(count)]
+        whole[path.removesuffix(bundle.PART_SUFFIX)] = b"".join(parts)
     return whole
 
 
@@ -430,13 +435,15 @@ def _verify_policy(values: HelmValues, graph: Graph, environment: str, span: Spa
     spec = graph.platform.spec
     ports = {flow.port for flow in spec.flows} | {port for rule in policy.egress for port in rule.ports}
     networks = spec.environments[environment].backend_networks  # type: ignore[index]
-    backend_ports = {
-        urlsplit(c.backends[environment].url).port
-        or {"http": 80, "https": 443}[urlsplit(c.backends[environment].url).scheme]
+    # The parts of an address before its path, of which there are fewer than addresses.
+    servers = {
+        "/".join(c.backends[environment].url.split("/", 3)[:3])
         for t in graph.tenants_in(environment)
         for c in t.contracts
         if c.exposed and environment in c.backends
     }
+    schemes = {"http": 80, "https": 443}
+    backend_ports = {s.port or schemes[s.scheme] for s in map(urlsplit, servers)}
     ports |= backend_ports
 
     def may_leave(port: int) -> Iterator[ZoneName]:

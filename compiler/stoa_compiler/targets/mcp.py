@@ -1,6 +1,7 @@
 """The target `mcp`: what the runtime serves. A platform index, one catalog per tenant, and their manifest."""
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 from typing import Any
 
@@ -187,13 +188,13 @@ def _contract(contract: ContractNode, environment: str) -> bundle.ContractEntry:
 
 def _tool(contract: ContractNode, operation: OperationNode, factor: float) -> bundle.Tool:
     declared = operation.declared
-    annotations = bundle.Annotations(
-        title=operation.title,
-        read_only_hint=declared.side_effects in ("none", "read"),
-        destructive_hint=declared.side_effects == "destructive",
-        idempotent_hint=operation.request.method not in ("POST", "PATCH"),
-        open_world_hint=True,
-    )
+    annotations = {
+        "title": operation.title,
+        "readOnlyHint": declared.side_effects in ("none", "read"),
+        "destructiveHint": declared.side_effects == "destructive",
+        "idempotentHint": operation.request.method not in ("POST", "PATCH"),
+        "openWorldHint": True,
+    }
     output = operation.output_schema
     seen: dict[str, Any] = {
         "name": operation.wire_name,
@@ -201,7 +202,7 @@ def _tool(contract: ContractNode, operation: OperationNode, factor: float) -> bu
         "description": operation.description,
         "inputSchema": operation.input_schema,
         "outputSchema": output,
-        "annotations": annotations.model_dump(by_alias=True),
+        "annotations": annotations,
     }
     return bundle.Tool(
         id=operation.tool_id,
@@ -212,7 +213,7 @@ def _tool(contract: ContractNode, operation: OperationNode, factor: float) -> bu
         input_schema=dict(operation.input_schema),
         output_schema=dict(output) if output is not None else None,
         legacy_output_schema=legacy_output_schema(output) if output is not None and operation.answer.wrap else None,
-        annotations=annotations,
+        annotations=bundle.Annotations.model_validate(annotations),
         side_effects=declared.side_effects,
         approval=operation.approval,
         rate=_rate(operation.rate, factor, operation.concurrency),
@@ -358,26 +359,35 @@ def _declared_access(graph: Graph, tenant: TenantNode) -> Iterator[tuple[str, st
         *((g, False) for g in tenant.declared.spec.grants),
         *((g, True) for g in graph.platform.spec.grants),
     ]
-    tools = [
-        ((tenant.name, contract.name, name), PERMISSION_FOR[operation.side_effects])
+    tools = {
+        f"{tenant.name}:{contract.name}:{name}": PERMISSION_FOR[operation.side_effects]
         for contract in tenant.contracts
         if contract.declared.spec.status != "draft"
         for name, operation in contract.declared.spec.operations.items()
         if operation.agents and "mcp" in operation.protocols
-    ]
+    }
     for role, declared in roles.items():
-        mine = [
-            (pattern.split(":"), g.effect)
-            for g, crosses in grants
-            if g.role == role and (declared.scope == "platform") == crosses
-            for pattern in g.tools
-        ]
-        for tool, permission in tools:
-            if permission not in declared.permissions:
-                continue
-            # By another way than `access` goes: this is the second opinion on it.
-            if {e for p, e in mine if all(w in ("*", s) for w, s in zip(p, tool, strict=True))} == {"allow"}:
-                yield role, ":".join(tool)
+        mine = [g for g, crosses in grants if g.role == role and (declared.scope == "platform") == crosses]
+        # By another way than `access` goes: this is the second opinion on it.
+        named = {"allow": set[str](), "deny": set[str]()}
+        for grant in mine:
+            for pattern in grant.tools:
+                named[grant.effect].update(_named(pattern, tools))
+        for tool in named["allow"] - named["deny"]:
+            if tools[tool] in declared.permissions:
+                yield role, tool
+
+
+def _named(pattern: str, tools: Collection[str]) -> Iterable[str]:
+    """Those of the tools that the pattern names, each `*` in it standing for anything but a colon."""
+    if "*" not in pattern:
+        return {pattern} & set(tools)
+    return filter(_glob(pattern).fullmatch, tools)
+
+
+@lru_cache(maxsize=4096)
+def _glob(pattern: str) -> re.Pattern[str]:
+    return re.compile("[^:]*".join(map(re.escape, pattern.split("*"))))
 
 
 TARGET = Target(name="mcp", emit=emit, verify=verify, rules=RULES, parts=Parts(emit_tenant, verify_tenant, verify_rest))

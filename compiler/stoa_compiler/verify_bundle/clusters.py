@@ -38,7 +38,8 @@ def _helm(read: Read) -> None:
     for number, config_map in enumerate(values.bundle.config_maps):
         at = ("bundle", "configMaps", number)
         data = {f.key: f.content for f in config_map.files}
-        digest = hashlib.sha256(bundle.canonical(data)).hexdigest()[:16]
+        digests = {key: hashlib.sha256(text.encode()).hexdigest() for key, text in data.items()}
+        digest = hashlib.sha256(bundle.canonical(digests)).hexdigest()[:16]
         if config_map.name != f"stoa-bundle-{digest}":
             read.add(MISMATCH, VALUES, f"ConfigMap `{config_map.name}` is not named by its content", *at, "name")
         for file in config_map.files:

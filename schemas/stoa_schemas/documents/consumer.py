@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stoa_schemas.base import API_VERSION, Closed, Id, OwnedMetadata, RedirectUri, Text, Title
+from stoa_schemas.base import API_VERSION, Closed, Id, OwnedMetadata, RedirectUri, Text, Title, starting
 
 
 class Actor(Closed):
@@ -29,11 +29,11 @@ class ConsumerSpec(Closed):
         list[Literal["authorization_code", "refresh_token", "client_credentials"]], Field(min_length=1)
     ]
     """How it gets tokens. The code flow always demands PKCE with S256."""
-    redirect_uris: list[RedirectUri] = []
+    redirect_uris: list[RedirectUri] = starting([])
     """Exact URLs for the code flow."""
-    roles: list[Id] = []
+    roles: list[Id] = starting([])
     """Roles of its own account, with `client_credentials`."""
-    actors: list[Actor] = []
+    actors: list[Actor] = starting([])
     """The agents and services behind it."""
 
 

@@ -20,6 +20,7 @@ from stoa_schemas.base import (
     Text,
     Title,
     Url,
+    starting,
 )
 from stoa_schemas.documents.access import SideEffects
 
@@ -220,18 +221,18 @@ class Operation(Closed):
     """Whether agents may call it: false keeps it out of every MCP catalog."""
     approval: bool | None = None
     """Whether a second person must approve each call; what the classification says where left out."""
-    protocols: list[Protocol] = ["rest", "mcp"]
+    protocols: list[Protocol] = starting(["rest", "mcp"])
     """Where it is exposed."""
     input: JsonSchema | None = None
     """JSON Schema 2020-12 of the arguments; its root is an object."""
-    parameters: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] = starting({})
     """Where arguments go, when the rule does not fit: names in the path go there; the others go to the
     query of GET, HEAD, DELETE and OPTIONS, and to the JSON body of POST, PUT and PATCH."""
     output: JsonSchema | None = None
     """JSON Schema 2020-12 of the backend's answer."""
     answer: OperationAnswer | None = None
     """What is done with the answer; what it leaves out is as the contract says."""
-    examples: list[Example] = []
+    examples: list[Example] = starting([])
     """Calls and their answers."""
     limits: Limits | None = None
     """How much may be used; the platform's default where left out."""

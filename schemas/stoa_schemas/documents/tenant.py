@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stoa_schemas.base import API_VERSION, Closed, Email, Id, Metadata, Rate, Text, Title
+from stoa_schemas.base import API_VERSION, Closed, Email, Id, Metadata, Rate, Text, Title, starting
 from stoa_schemas.documents.access import Grant, Groups, People
 from stoa_schemas.documents.platform import EnvironmentName
 
@@ -38,11 +38,11 @@ class TenantSpec(Closed):
     """Whom to write to."""
     environments: Annotated[list[EnvironmentName], Field(min_length=1)]
     """Where the tenant is rendered."""
-    people: People = {}
+    people: People = starting({})
     """Who signs in, by user name."""
-    groups: Groups = {}
+    groups: Groups = starting({})
     """Who holds which roles."""
-    grants: list[Grant] = []
+    grants: list[Grant] = starting([])
     """Which roles may call which of this tenant's tools."""
     quotas: Quotas = Quotas.model_construct()
     """What the tenant may use, within its tier's caps."""

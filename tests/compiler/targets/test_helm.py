@@ -179,8 +179,12 @@ def test_a_catalog_of_three_megabytes_goes_in_parts_cut_between_characters(small
 # Packing
 
 
+def pack(files: dict[str, bytes]) -> list[tuple[str, list[helm.Piece]]]:
+    return helm.pack({path: Artifact(path, "application/json", content, ()) for path, content in files.items()})
+
+
 def sizes(packed: list[tuple[str, list[helm.Piece]]]) -> list[int]:
-    return [sum(len(p.key) + len(p.content.encode()) for p in pieces) for _, pieces in packed]
+    return [sum(len(p.key) + len(p.content) for p in pieces) for _, pieces in packed]
 
 
 def tenant_files(count: int, size: int = 20_000) -> dict[str, bytes]:
@@ -189,37 +193,37 @@ def tenant_files(count: int, size: int = 20_000) -> dict[str, bytes]:
 
 
 def test_names_follow_from_content_alone() -> None:
-    ((name, (piece,)),) = helm.pack({"mcp/manifest.json": b'{"a":1}\n'})
+    ((name, (piece,)),) = pack({"mcp/manifest.json": b'{"a":1}\n'})
     assert (piece.key, piece.path) == ("mcp_manifest.json", "mcp/manifest.json")
-    data = bundle.canonical({"mcp_manifest.json": '{"a":1}\n'})
+    data = bundle.canonical({"mcp_manifest.json": hashlib.sha256(b'{"a":1}\n').hexdigest()})
     assert name == f"stoa-bundle-{hashlib.sha256(data).hexdigest()[:16]}"
 
 
 def test_the_manifest_shares_with_nobody() -> None:
-    packed = helm.pack(tenant_files(3, 100))
+    packed = pack(tenant_files(3, 100))
     assert [[p.path for p in pieces] for _, pieces in packed if any(p.path == "mcp/manifest.json" for p in pieces)] == [
         ["mcp/manifest.json"]
     ]
 
 
 def test_small_tenants_share_config_maps_within_the_limit() -> None:
-    packed = helm.pack(tenant_files(200))
+    packed = pack(tenant_files(200))
     assert max(sizes(packed)) <= helm.SHARED
     assert 200 * 20_000 // helm.SHARED < len(packed) < 90
 
 
 def test_a_changed_tenant_changes_its_config_map_and_the_manifests() -> None:
     files = tenant_files(200)
-    before = {name for name, _ in helm.pack(files)}
-    after = {name for name, _ in helm.pack({**files, "mcp/manifest.json": b"other", "mcp/tenants/t7.json": b"x"})}
+    before = {name for name, _ in pack(files)}
+    after = {name for name, _ in pack({**files, "mcp/manifest.json": b"other", "mcp/tenants/t7.json": b"x"})}
     assert len(before - after) == len(after - before) == 2
 
 
 def test_a_new_tenant_changes_one_config_map_or_splits_one() -> None:
     files = tenant_files(200)
-    before = {name for name, _ in helm.pack(files)}
+    before = {name for name, _ in pack(files)}
     for n in range(200, 230):
-        after = {name for name, _ in helm.pack({**files, f"mcp/tenants/t{n}.json": b"z" * 20_000})}
+        after = {name for name, _ in pack({**files, f"mcp/tenants/t{n}.json": b"z" * 20_000})}
         assert len(before - after) == 1
         assert 1 <= len(after - before) <= 3
 
@@ -236,14 +240,14 @@ def test_a_new_tenant_changes_one_config_map_or_splits_one() -> None:
     )
 )
 def test_packing_loses_nothing_and_keeps_the_limits(files: dict[str, bytes]) -> None:
-    packed = helm.pack(files)
+    packed = pack(files)
     assert max(sizes(packed)) + helm.OVERHEAD <= helm.BUDGET
     assert len({name for name, _ in packed}) == len(packed)
     pieces = sorted((p.path, p.content) for _, group in packed for p in group)
     whole: dict[str, bytes] = {}
     for path, content in pieces:
         path = re.sub(r"\.part\d{3}$", "", path)
-        whole[path] = whole.get(path, b"") + content.encode()
+        whole[path] = whole.get(path, b"") + content
     assert whole == files
     keys = [p.key for _, group in packed for p in group]
     assert len(set(keys)) == len(keys)
@@ -252,7 +256,7 @@ def test_packing_loses_nothing_and_keeps_the_limits(files: dict[str, bytes]) -> 
 
 def test_a_path_that_could_share_a_key_is_refused() -> None:
     with pytest.raises(ValueError, match="underscore"):
-        helm.pack({"mcp/tenants_a.json": b"x"})
+        pack({"mcp/tenants_a.json": b"x"})
 
 
 # What verify finds
@@ -267,7 +271,8 @@ def file_of(values: dict[str, Any], path: str) -> dict[str, Any]:
 def rename(values: dict[str, Any]) -> None:
     """Gives every ConfigMap the name that its present content demands."""
     for config_map in values["bundle"]["configMaps"]:
-        data = bundle.canonical({f["key"]: f["content"] for f in config_map["files"]})
+        digests = {f["key"]: hashlib.sha256(f["content"].encode()).hexdigest() for f in config_map["files"]}
+        data = bundle.canonical(digests)
         config_map["name"] = f"stoa-bundle-{hashlib.sha256(data).hexdigest()[:16]}"
 
 
