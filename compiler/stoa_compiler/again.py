@@ -1,13 +1,14 @@
 """Again: a source compiled on every save, in one process. Tenants whose files are as they were are not looked at."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from stoa_compiler.diagnostics import Report, Stop
 from stoa_compiler.graph import Graph, TenantNode
 from stoa_compiler.load import PLATFORM_FILE, Source, load
 from stoa_compiler.pipeline import Bundle, check_together, judge_tenants, render, targets_of
+from stoa_compiler.records import record
 from stoa_compiler.shares import FORGETFUL, Making, Parts, Share
 from stoa_compiler.source import SourceFile
 from stoa_compiler.target import Artifact
@@ -17,7 +18,7 @@ Stamps = Mapping[str, tuple[int, ...]]
 """What tells that a file changed, by its path below the source's folder."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _State:
     """A source without errors, and what came of it."""
 
@@ -26,7 +27,7 @@ class _State:
     parts: Parts
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Compiled:
     """What one save came to."""
 

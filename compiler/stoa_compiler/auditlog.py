@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from stoa_compiler.records import record
 from stoa_schemas.audit import (
     GENESIS,
     HEAD,
@@ -31,7 +32,7 @@ Head = tuple[int, str, str | None]
 """Sequence, hash and, where it is known, the chain."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Remark:
     """Something about one line. Line 0 stands for the file."""
 
@@ -201,7 +202,7 @@ def _closes(line: bytes, piece: bytes) -> bool:
     return torn.get("bytes") == len(rest) and torn.get("sha256") == hashlib.sha256(rest).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Entry:
     line: int
     place: Place | None

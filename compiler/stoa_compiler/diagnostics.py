@@ -6,12 +6,13 @@ from typing import Literal
 from unicodedata import name
 
 from stoa_compiler.literals import masked
+from stoa_compiler.records import record
 from stoa_compiler.source import Span
 
 Severity = Literal["error", "warning"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rule:
     """What can be found: a stable code with the words that explain it. Codes are never reused."""
 
@@ -22,7 +23,7 @@ class Rule:
     severity: Severity = "error"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@record(order=True)
 class Note:
     """Something else to look at, with its own place."""
 
@@ -30,7 +31,7 @@ class Note:
     span: Span | None = None
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@record(order=True)
 class Edit:
     """A stretch of a file, and what to put in its place."""
 
@@ -38,7 +39,7 @@ class Edit:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fix:
     """The one right answer to a mistake, as edits of one file."""
 
@@ -47,7 +48,7 @@ class Fix:
     edits: tuple[Edit, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Diagnostic:
     """One finding."""
 

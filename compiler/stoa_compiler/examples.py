@@ -4,16 +4,17 @@ They are made from the corpus in `tests/bad`, where each is checked on every run
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import orjson
 
+from stoa_compiler.records import record
+
 FILE = "examples.json"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Excerpt:
     """Some lines of a file."""
 
@@ -22,7 +23,7 @@ class Excerpt:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Example:
     """One mistake, and the same place without it."""
 

@@ -7,7 +7,6 @@ to decide, and what stands at such a place is never touched.
 import re
 import unicodedata
 from collections.abc import Sequence
-from difflib import SequenceMatcher
 from typing import Any
 
 from stoa_compiler.diagnostics import Edit, Fix
@@ -32,8 +31,7 @@ _SURE = 0.75
 _POSSIBLE = 0.6
 """How alike another word may be at the most, or there are two answers."""
 
-_NOTHING = re.compile(r"[ \t]*(?:null|Null|NULL|~)?[ \t]*(#.*)?\r?")
-_NULL_VALUE = re.compile(r"[ \t]*:" + _NOTHING.pattern)
+_NOTHING = r"[ \t]*(?:null|Null|NULL|~)?[ \t]*(#.*)?\r?"
 
 
 def is_guarded(loc: Loc) -> bool:
@@ -50,6 +48,8 @@ def only_meaning(word: str, known: Sequence[str]) -> str | None:
 
 
 def _likeness(word: str, known: str) -> float:
+    from difflib import SequenceMatcher  # Only here: a source without mistakes needs none.
+
     return SequenceMatcher(None, _folded(word), _folded(known)).ratio()
 
 
@@ -125,9 +125,9 @@ def without_null(document: Document, loc: Loc) -> Fix | None:
     if document.span(loc).line != span.line:
         return None
     if isinstance(loc[-1], str):
-        before, rest = line[: span.column - 1], _NULL_VALUE.fullmatch(line, span.end_column - 1)
+        before, rest = line[: span.column - 1], re.compile(r"[ \t]*:" + _NOTHING).fullmatch(line, span.end_column - 1)
     else:
-        dash = re.compile(r"([ \t]*)-" + _NOTHING.pattern).fullmatch(line)
+        dash = re.compile(r"([ \t]*)-" + _NOTHING).fullmatch(line)
         before, rest = (dash[1], dash) if dash else ("-", None)
     if before.strip() or rest is None:
         return None

@@ -4,11 +4,11 @@ Frozen, sorted by name, complete: a target reads this and nothing else.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, SourceFile
-from stoa_schemas import bundle
+from stoa_schemas import calls
 from stoa_schemas.documents import (
     Consumer,
     Plan,
@@ -21,7 +21,7 @@ from stoa_schemas.documents.contract import Operation
 from stoa_schemas.documents.platform import Environment
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Origin:
     """Where a node was declared: a document, and the path of keys and indexes inside it."""
 
@@ -29,7 +29,7 @@ class Origin:
     loc: tuple[str | int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PersonNode:
     """Someone who signs in, with the roles that their groups give."""
 
@@ -44,7 +44,7 @@ class PersonNode:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GroupNode:
     """People who hold the same roles."""
 
@@ -55,7 +55,7 @@ class GroupNode:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OperationNode:
     """One operation, lowered: what a tool needs, whether it was written here or taken from a source."""
 
@@ -65,17 +65,17 @@ class OperationNode:
     title: str
     description: str
     declared: Operation
-    request: bundle.Request
+    request: calls.Request
     input_schema: Mapping[str, Any]
     output_schema: Mapping[str, Any] | None
     """Of what is passed on."""
     backend_schema: Mapping[str, Any] | None
     """Of the backend's own answer, before `answer.fields` leaves out the rest."""
-    answer: bundle.Answer
+    answer: calls.Answer
     approval: bool
     rate: str
     concurrency: int | None
-    examples: tuple[bundle.CallExample, ...]
+    examples: tuple[calls.CallExample, ...]
     """As declared, else as the source gives them."""
     answers: tuple[Any, ...]
     """Answers that the source gives without a call, where no example has one."""
@@ -87,13 +87,13 @@ class OperationNode:
         return self.declared.agents and "mcp" in self.declared.protocols
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ContractNode:
     """A contract with its operations, and the defaults of the platform filled in."""
 
     name: str
     declared: UniversalAPIContract
-    backends: Mapping[str, bundle.BackendRule]
+    backends: Mapping[str, calls.BackendRule]
     """By environment."""
     operations: tuple[OperationNode, ...]
     policies: tuple[str, ...]
@@ -106,7 +106,7 @@ class ContractNode:
         return self.declared.spec.status != "draft"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SubscriptionNode:
     """A subscription; consumer, contract and plan exist."""
 
@@ -115,7 +115,7 @@ class SubscriptionNode:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ConsumerNode:
     """An application and what it subscribed to."""
 
@@ -126,7 +126,7 @@ class ConsumerNode:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PlanNode:
     """A plan."""
 
@@ -135,7 +135,7 @@ class PlanNode:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TenantNode:
     """A tenant and all that is its own."""
 
@@ -158,7 +158,7 @@ class TenantNode:
         return [o for c in self.contracts if c.exposed for o in c.operations if o.exposed]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Graph:
     """One source with every reference resolved."""
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +11,14 @@ import orjson
 from stoa_compiler.cache import Cache, Snapshot, compiler_digest, digest_of, is_any, is_source, snapshot
 from stoa_compiler.diagnostics import Diagnostic, Edit, Fix, Note, Rule
 from stoa_compiler.load import Source, shown_root
+from stoa_compiler.records import record
 from stoa_compiler.source import SourceFile, Span
 
 if TYPE_CHECKING:
     from stoa_compiler.shares import Share
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Kept:
     """What an earlier run gave."""
 
@@ -29,7 +29,7 @@ class Kept:
     """What else the command says."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Run:
     """One command on one state of a source: what the key names."""
 
@@ -128,7 +128,7 @@ class Run:
         return here is not None and here.digest == digest
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Tenants:
     """What single tenants came to, each by the bytes of its own documents and of the platform's.
 

@@ -16,13 +16,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import orjson
 import yaml
 from pydantic import BaseModel
-from pydantic.alias_generators import to_camel
 from yaml.cyaml import CParser  # type: ignore[attr-defined]
 from yaml.events import DocumentStartEvent, MappingStartEvent, ScalarEvent, SequenceStartEvent
 
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.parse import parse_file
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, SourceFile
+from stoa_schemas.base import camel_case
 from stoa_schemas.documents import KINDS
 
 WIDTH = 120
@@ -311,7 +312,7 @@ def _laid_out(reader: _Reader, document: Document, kind: str) -> str:
     return "\n".join([*opening[:own], *head, *lines]) + "\n"
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Writer:
     """Lines of values. A line of an entry is indented by what holds the entry."""
 
@@ -405,7 +406,7 @@ def _ordered(value: _Value, data: Any, shape: Any) -> list[tuple[_Entry, Any, An
         return [(e, data[i], inner) for i, e in enumerate(value.entries)]
     named = [(e, e.key.text) for e in value.entries if e.key is not None]
     if isinstance(shape, type) and issubclass(shape, BaseModel):
-        fields = {f.alias or to_camel(n): f.annotation for n, f in shape.model_fields.items()}
+        fields = {f.alias or camel_case(n): f.annotation for n, f in shape.model_fields.items()}
         rank = {name: place for place, name in enumerate(fields)}
         named.sort(key=lambda pair: rank.get(pair[1], len(rank)))
         return [(e, data[name], fields.get(name)) for e, name in named]

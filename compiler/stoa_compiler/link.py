@@ -6,7 +6,7 @@ cause once, and nothing that only follows from it.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TypeVar
 
@@ -26,9 +26,10 @@ from stoa_compiler.graph import (
 )
 from stoa_compiler.load import FOLDER_KINDS, Source
 from stoa_compiler.operations import Lowering
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, Loc
 from stoa_compiler.validate import Valid
-from stoa_schemas import bundle
+from stoa_schemas import calls
 from stoa_schemas.base import milliseconds
 from stoa_schemas.documents import (
     Consumer,
@@ -113,7 +114,7 @@ def link(source: Source, valid: Sequence[Valid], report: Report) -> Graph | None
     )
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Documents:
     """Documents by tenant, kind and name; and the names of all that exist, sound or not."""
 
@@ -176,7 +177,7 @@ def _check_descriptions(source: Source, documents: _Documents, report: Report) -
         )
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Linker:
     """Resolves references against one platform."""
 
@@ -448,7 +449,7 @@ def _plural(word: str) -> str:
     return "people" if word == "person" else f"{word}s"
 
 
-def _backends(contract: UniversalAPIContract, defaults: Defaults) -> dict[str, bundle.BackendRule]:
+def _backends(contract: UniversalAPIContract, defaults: Defaults) -> dict[str, calls.BackendRule]:
     """The backend by environment, with the platform's defaults where the contract says nothing."""
     backend = contract.spec.backend
     timeouts = backend.timeouts or defaults.timeouts
@@ -456,9 +457,9 @@ def _backends(contract: UniversalAPIContract, defaults: Defaults) -> dict[str, b
     breaker = backend.circuit_breaker or defaults.circuit_breaker
     auth = backend.auth
     return {
-        environment: bundle.BackendRule(
+        environment: calls.BackendRule(
             url=url.rstrip("/"),
-            auth=bundle.BackendAuthRule(
+            auth=calls.BackendAuthRule(
                 type=auth.type,
                 secret=auth.secret,
                 header=auth.header if auth.type == "header" else None,
@@ -472,9 +473,7 @@ def _backends(contract: UniversalAPIContract, defaults: Defaults) -> dict[str, b
             retries=retries.attempts,
             backoff_ms=milliseconds(retries.backoff),
             retry_percent=retries.budget_percent,
-            breaker=bundle.Breaker(failures=breaker.failures, reset_ms=milliseconds(breaker.reset))
-            if breaker
-            else None,
+            breaker=calls.Breaker(failures=breaker.failures, reset_ms=milliseconds(breaker.reset)) if breaker else None,
             concurrency=backend.concurrency,
         )
         for environment, url in sorted(backend.urls.items())

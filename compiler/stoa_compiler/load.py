@@ -3,11 +3,12 @@
 import os
 import stat
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 
 from stoa_compiler.diagnostics import Report, Rule, lookalikes, nearest
+from stoa_compiler.records import record
 from stoa_compiler.source import SourceFile, Span, UnreadFile
 from stoa_schemas.names import is_id, is_reserved
 
@@ -82,7 +83,7 @@ UNREADABLE = Rule(
 RULES = (NO_SOURCE, STRAY_FILE, NOT_REGULAR, TOO_LARGE, BAD_NAME, RESERVED_NAME, NO_TENANT_FILE, UNREADABLE)
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Placed:
     """A document's file, and what its path says it is."""
 
@@ -94,7 +95,7 @@ class Placed:
     """The tenant whose folder holds it; None for the platform's."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Source:
     """A source's files, sorted by path."""
 

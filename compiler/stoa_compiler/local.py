@@ -5,14 +5,15 @@ a bundle, and the bundle says what it is: a development one.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stoa_compiler.graph import ContractNode, Graph
+from stoa_compiler.records import record
 from stoa_schemas import bundle
 from stoa_schemas.documents.platform import EnvironmentName
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Endpoints:
     """Addresses on loopback."""
 

@@ -2,20 +2,21 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 
 from stoa_compiler.diagnostics import Diagnostic, Fix, Report
 from stoa_compiler.load import Source
 from stoa_compiler.parse import parse_file
 from stoa_compiler.pipeline import Checked, judge
+from stoa_compiler.records import record
 from stoa_compiler.source import SourceFile, Span
 
 MAX_ROUNDS = 20
 """A fix can bring another mistake to light, which has its own; no author's file needs more rounds."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Mended:
     """A source after its fixes, and what is left to find in it."""
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -11,8 +10,9 @@ from stoa_compiler import openapi, projections
 from stoa_compiler.checks import schemas
 from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
 from stoa_compiler.graph import OperationNode, Origin
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, Loc, Span
-from stoa_schemas import bundle, names
+from stoa_schemas import calls, names
 from stoa_schemas.documents import Platform, UniversalAPIContract
 from stoa_schemas.documents.contract import AnswerRule, Operation
 
@@ -139,7 +139,7 @@ _Style = Literal["simple", "label", "matrix", "form", "spaceDelimited", "pipeDel
 _QUERY_METHODS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Lowering:
     """What the operations of one contract share."""
 
@@ -254,7 +254,7 @@ class Lowering:
         )
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Written:
     """What a contract writes out of one operation, judged by the operation's own text."""
 
@@ -316,11 +316,11 @@ class Written:
         self._check_places(loc, operation, placements)
         self._check_path(loc, operation, placements, required)
         body = [a for a, p in placements.items() if p.in_ == "body"]
-        request = bundle.Request(
+        request = calls.Request(
             method=operation.method,
             path=operation.path,
             arguments=placements,
-            body=bundle.Body(media_type="application/json", required=True) if body else None,
+            body=calls.Body(media_type="application/json", required=True) if body else None,
         )
         return _Taken(
             request=request,
@@ -353,7 +353,7 @@ class Written:
         advice = f"Did you mean `{close}`?" if close else ""
         self.report.add(UNKNOWN_ARGUMENT, at, f"`input` has no property `{argument}`", help=advice)
 
-    def _placement(self, argument: str, operation: Operation) -> bundle.Placement:
+    def _placement(self, argument: str, operation: Operation) -> calls.Placement:
         """Where an argument goes: as declared, else by its name and the method."""
         declared = operation.parameters.get(argument)
         assert operation.method is not None
@@ -375,7 +375,7 @@ class Written:
             case _:
                 return _place(in_="body", name=name)
 
-    def _check_places(self, loc: Loc, operation: Operation, placements: Mapping[str, bundle.Placement]) -> None:
+    def _check_places(self, loc: Loc, operation: Operation, placements: Mapping[str, calls.Placement]) -> None:
         """Every place is filled once, and none that frames the message."""
         filled: dict[tuple[str, str], str] = {}
         for argument, placement in placements.items():
@@ -384,7 +384,7 @@ class Written:
             said = ""
             if first != argument:
                 said = f"`{argument}` and `{first}` go to the same place, {kind} `{name}`"
-            elif kind == "header" and name.lower() in bundle.OWN_HEADERS:
+            elif kind == "header" and name.lower() in calls.OWN_HEADERS:
                 said = f"the header `{name}` is the runtime's own"
             elif kind == "header" and not _HEADER.fullmatch(name):
                 said = f"`{_one_line(name)}` cannot be a header's name"
@@ -402,7 +402,7 @@ class Written:
         return self.document.span((*loc, *where), "key")
 
     def _check_path(
-        self, loc: Loc, operation: Operation, placements: Mapping[str, bundle.Placement], required: Sequence[str]
+        self, loc: Loc, operation: Operation, placements: Mapping[str, calls.Placement], required: Sequence[str]
     ) -> None:
         """Every `{name}` is filled by one required argument."""
         span, path = self.document.span, operation.path
@@ -474,26 +474,26 @@ class Written:
         return None if self.report.errors > before else {**schema, "type": "object", "additionalProperties": False}
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Taken:
     """What a contract or its source says of one operation."""
 
-    request: bundle.Request
+    request: calls.Request
     input_schema: Mapping[str, Any]
     output_schema: Mapping[str, Any] | None
     media_types: tuple[str, ...]
     title: str
     description: str
     deprecated: bool
-    examples: tuple[bundle.CallExample, ...]
+    examples: tuple[calls.CallExample, ...]
     answers: tuple[Any, ...]
 
 
-def _example(name: str, arguments: Mapping[str, Any], output: Any, answered: bool) -> bundle.CallExample:
+def _example(name: str, arguments: Mapping[str, Any], output: Any, answered: bool) -> calls.CallExample:
     """The example; without an answer, it says nothing of one."""
     if answered:
-        return bundle.CallExample(name=name, input=dict(arguments), output=output)
-    return bundle.CallExample(name=name, input=dict(arguments))
+        return calls.CallExample(name=name, input=dict(arguments), output=output)
+    return calls.CallExample(name=name, input=dict(arguments))
 
 
 def _answer(
@@ -501,7 +501,7 @@ def _answer(
     media_types: Sequence[str],
     output_schema: Mapping[str, Any] | None,
     fields: list[str],
-) -> bundle.Answer:
+) -> calls.Answer:
     """The rule for one operation: each key as the last of `rules` says that has it."""
     said: dict[str, Any] = {}
     for given in rules:
@@ -514,10 +514,10 @@ def _answer(
 @lru_cache(maxsize=4096)
 def _of_rule(
     said: tuple[tuple[str, Any], ...], media_types: tuple[str, ...], fields: tuple[str, ...], wraps: bool
-) -> bundle.Answer:
+) -> calls.Answer:
     """The same value for all operations that say the same: there are many, and few that differ."""
     rule = AnswerRule(**dict(said))
-    return bundle.Answer(
+    return calls.Answer(
         media_types=list(media_types),
         check=rule.check,
         max_bytes=rule.max_bytes,
@@ -531,9 +531,9 @@ def _of_rule(
 @lru_cache(maxsize=4096)
 def _place(
     in_: Literal["path", "query", "header", "body"], name: str, style: _Style | None = None, explode: bool = False
-) -> bundle.Placement:
+) -> calls.Placement:
     """The same value for the same place, of which few differ."""
-    return bundle.Placement(in_=in_, name=name, style=style, explode=explode)
+    return calls.Placement(in_=in_, name=name, style=style, explode=explode)
 
 
 def _one_line(text: str) -> str:

@@ -5,7 +5,6 @@ load -> parse -> validate -> link -> check -> emit -> verify -> write
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,17 +16,17 @@ from stoa_compiler.graph import Graph
 from stoa_compiler.link import link
 from stoa_compiler.load import Source, load
 from stoa_compiler.parse import parse
+from stoa_compiler.records import record
 from stoa_compiler.shares import FORGETFUL, Engine, Making, Memory, Parts, Share
 from stoa_compiler.target import Artifact, Target
 from stoa_compiler.targets import JUDGING, MODULES, target_named
 from stoa_compiler.validate import validate
 from stoa_compiler.watch import UNWATCHED, Watch
-from stoa_schemas import bundle
 
 NOTHING: Parts = {}
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Checked:
     """A source that was read, and its graph where it has one."""
 
@@ -36,7 +35,7 @@ class Checked:
     """None where there is no sound platform document; there is then at least one error."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Bundle:
     """One environment's files, in memory."""
 
@@ -46,7 +45,7 @@ class Bundle:
     """The runtime manifest's digest; None where the target `mcp` is not rendered."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Compiled:
     """A source with the bundles of environments."""
 
@@ -240,6 +239,8 @@ def targets_of(graph: Graph, environment: str, among: Collection[str] = MODULES)
 
 def seal(graph: Graph, environment: str, files: Mapping[str, Artifact]) -> Bundle:
     """The files with `bundle.json`, which lists each with its digest."""
+    from stoa_schemas import bundle  # Only here: a check seals nothing.
+
     manifest = files.get(bundle.RUNTIME_MANIFEST)
     digest = bundle.sha256(manifest.content) if manifest else None
     listing = bundle.Bundle(

@@ -6,11 +6,11 @@ it refuses often costs the client all of them. A profile says what the API of on
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 
+from stoa_compiler.records import record
 from stoa_schemas.documents.platform import ClientProfile
 
 NAME_LIMIT = 64
@@ -73,7 +73,7 @@ _NOT_GEMINI = (
 Effect = Literal["refused", "lost"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Concern:
     """What one client does not take of a tool."""
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 from stoa_compiler.diagnostics import listed, nearest
+from stoa_compiler.records import record
 from stoa_schemas import projection
 from stoa_schemas.projection import ITEMS, Tree
 
@@ -24,7 +25,7 @@ _WORDS = ("title", "description", "deprecated", "readOnly", "writeOnly", "$comme
 _UNIONS = ("anyOf", "oneOf")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Problem:
     """Why a path is refused."""
 

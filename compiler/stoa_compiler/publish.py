@@ -12,13 +12,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import git
 
 from stoa_compiler.bundles import problems
+from stoa_compiler.records import record
 from stoa_schemas import bundle
 
 ATTEMPTS = 12
@@ -41,7 +41,7 @@ class Unsound(NotPublished):
     """The bundle is not what its own digests name, or is older than what is there."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Place:
     """Where a bundle is published."""
 
@@ -66,7 +66,7 @@ class Place:
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SourceCommit:
     """The commit that the bundle was compiled from."""
 
@@ -79,7 +79,7 @@ class SourceCommit:
     """The repository that has it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Published:
     """What became of it."""
 

@@ -31,7 +31,7 @@ _SENT: Mapping[str, frozenset[str] | None] = {
     "stoa_compiler.source": frozenset({"Span"}),
 }
 """Modules whose classes are sent, and which: None, all that are declared there. Models are sent besides."""
-_MODELS = ("stoa_schemas.base", "stoa_schemas.bundle", "stoa_schemas.documents.")
+_MODELS = ("stoa_schemas.base", "stoa_schemas.bundle", "stoa_schemas.calls", "stoa_schemas.documents.")
 
 
 def send(value: Any) -> bytes:

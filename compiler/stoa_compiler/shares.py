@@ -6,7 +6,7 @@ its tenants without their operations. What looks at all tenants side by side is 
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from stoa_compiler.beside import beside
 from stoa_compiler.diagnostics import Diagnostic, Report
 from stoa_compiler.graph import ContractNode, Graph, TenantNode
 from stoa_compiler.load import Source
+from stoa_compiler.records import record
 from stoa_compiler.target import Artifact, Target
 from stoa_compiler.watch import Watch
 
@@ -21,7 +22,7 @@ Parts = Mapping[str, Mapping[str, Sequence[Artifact]]]
 """Artifacts that are one tenant's alone, proved: by target and tenant."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Share:
     """What came of some tenants."""
 
@@ -54,7 +55,7 @@ class Share:
             )
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class One:
     """What came of one tenant."""
 
@@ -93,7 +94,7 @@ Judge = Callable[[Source, Report], Graph | None]
 TargetsOf = Callable[[Graph, str], Sequence[Target]]
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Making:
     """How a share is made."""
 

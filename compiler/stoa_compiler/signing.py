@@ -1,7 +1,6 @@
 """Signing a bundle: an in-toto statement of every file's digest, in a DSSE envelope that lies in the bundle."""
 
 import base64
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ import orjson
 from pydantic import ValidationError
 
 from stoa_compiler.bundles import problems
+from stoa_compiler.records import record
 from stoa_schemas import attestation, bundle
 from stoa_schemas.attestation import Attested, BundlePredicate, KeyRefused, NotAttested, PublicKey, Statement, Subject
 
@@ -37,7 +37,7 @@ class NotSigned(Exception):
         self.found = found
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SigningKey:
     """A private key, and the public one by which others know it."""
 

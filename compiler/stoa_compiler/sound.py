@@ -5,15 +5,16 @@ tenant. An error in the platform document leaves nothing to build on.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stoa_compiler.access import access
 from stoa_compiler.diagnostics import Diagnostic, Report
 from stoa_compiler.graph import ConsumerNode, ContractNode, Graph, Origin, TenantNode
 from stoa_compiler.load import Source
+from stoa_compiler.records import record
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Sound:
     """A graph that can be rendered, and what it lacks."""
 

@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Literal
 
 import orjson
 
+from stoa_compiler.records import record
+
 Loc = tuple[str | int, ...]
 """A path of keys and indexes from a document's root."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@record(order=True)
 class Span:
     """A stretch of a file. Lines and columns count from 1, columns in characters; the end is exclusive."""
 
@@ -26,7 +27,7 @@ class Span:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class SourceFile:
     """One file of the source, by its path from the source's folder."""
 
@@ -68,7 +69,7 @@ class UnreadFile(SourceFile):
 Part = Literal["key", "value"]
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class SpanTree:
     """Spans of one node: of its key, of its value, and of what lies below."""
 
@@ -77,7 +78,7 @@ class SpanTree:
     children: Mapping[str | int, "SpanTree"]
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Doubts:
     """Where a document with mistakes of YAML does not tell what is meant: nothing more is said of these places."""
 
@@ -95,7 +96,7 @@ class Doubts:
         return self.hide(loc) or any(d[: len(loc)] == loc for d in (*self.values, *self.mappings))
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Document:
     """A parsed file: plain values, and a span for every key and value."""
 

@@ -1,17 +1,22 @@
 """What a target is: how it makes artifacts from the graph, and how it proves them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import TYPE_CHECKING
 
 from stoa_compiler.diagnostics import Report, Rule
 from stoa_compiler.graph import Graph, Origin, TenantNode
-from stoa_schemas import bundle
+from stoa_compiler.records import record
+from stoa_schemas import calls
+
+if TYPE_CHECKING:
+    from stoa_schemas import bundle
 
 Artifacts = Mapping[str, "Artifact"]
 """Artifacts by path."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Artifact:
     """One file of a bundle."""
 
@@ -25,7 +30,7 @@ class Artifact:
     """Of the content, `sha256:<hex>`."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", bundle.sha256(self.content))
+        object.__setattr__(self, "digest", calls.sha256(self.content))
 
     @classmethod
     def known(cls, path: str, media_type: str, content: bytes, origins: tuple[Origin, ...], digest: str) -> "Artifact":
@@ -37,8 +42,10 @@ class Artifact:
         return made
 
     @property
-    def listing(self) -> bundle.Artifact:
+    def listing(self) -> "bundle.Artifact":
         """The artifact's line in a manifest."""
+        from stoa_schemas import bundle  # Only here: a check lists nothing.
+
         return bundle.Artifact(
             path=self.path,
             media_type=self.media_type,
@@ -47,7 +54,7 @@ class Artifact:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parts:
     """The artifacts that are one tenant's alone, so that each can be made and proved without the others."""
 
@@ -59,7 +66,7 @@ class Parts:
     """What is left to prove where `verify` proved each tenant's. The graph may be without operations."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Target:
     """One renderer. A new one is a module under `targets/` and a name in `targets.MODULES`."""
 

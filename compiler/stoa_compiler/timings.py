@@ -3,10 +3,10 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stoa_compiler.cache import Cache
+from stoa_compiler.records import record
 from stoa_compiler.watch import Lap
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class CountedCache(Cache):
         self.kept += len(entries)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Slow:
     """What one document costs by itself."""
 
@@ -79,7 +79,7 @@ def slowest(placed: "Sequence[Placed]", count: int = SLOWEST) -> list[Slow]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Timings:
     """What `--timings` tells."""
 

@@ -7,7 +7,6 @@ the ground of another finding: the author sees each cause once.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +19,7 @@ from stoa_compiler.diagnostics import Diagnostic, Report, nearest
 from stoa_compiler.graph import Graph
 from stoa_compiler.load import Placed
 from stoa_compiler.operations import CLOSED_ROOT, PATH_TEMPLATE, UNKNOWN_ARGUMENT, Written
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, Loc, Span
 from stoa_compiler.validate import placeholder_in
 from stoa_schemas.base import API_VERSION, OperationName
@@ -98,7 +98,7 @@ def _within(inner: Span, outer: Span) -> bool:
     return begin <= (inner.line, inner.column) and (inner.end_line, inner.end_column) <= end
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Alone:
     """One operation as its author wrote it."""
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -12,6 +11,7 @@ from pydantic_core import ErrorDetails
 from stoa_compiler import fixes
 from stoa_compiler.diagnostics import Fix, Note, Report, Rule, listed, lookalikes, nearest
 from stoa_compiler.load import Placed
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, Loc
 from stoa_schemas import base, names
 from stoa_schemas.base import API_VERSION, pattern_of
@@ -99,7 +99,7 @@ _NULLS = (":null", ",null", "[null")
 """How JSON writes a value that is null."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Valid:
     """A document that fits its kind's model."""
 
@@ -271,7 +271,7 @@ def _schema(kind: str) -> dict[str, Any]:
     return KINDS[kind].model_json_schema(by_alias=True)
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Described:
     """Turns pydantic's errors into findings at the author's own words."""
 

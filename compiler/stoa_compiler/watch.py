@@ -5,7 +5,6 @@ The phases themselves look at no clock: `pipeline.py` and the command line hold 
 
 import os
 import resource
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Protocol
+
+from stoa_compiler.records import record
 
 SHOWN_AFTER = 1.0
 """Seconds after which a run says what it is at."""
@@ -37,7 +38,7 @@ class Unwatched:
 UNWATCHED = Unwatched()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lap:
     """One phase of a run, or one target's part of it."""
 
@@ -98,6 +99,8 @@ def showing(watch: Stopwatch) -> Iterator[None]:
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield
         return
+    import signal  # Only here: a run in CI shows nothing.
+
     stderr = sys.stderr.fileno()
 
     def show(_signal: int, _frame: FrameType | None) -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
 
 from stoa_schemas import bundle
+from stoa_schemas.base import camel_case
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
@@ -50,7 +50,9 @@ class NotAttested(Exception):
 class _Open(BaseModel):
     """A part of a standard's document: readers ignore what they don't know there."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="ignore", strict=True, frozen=True, alias_generator=camel_case, populate_by_name=True
+    )
 
 
 class Subject(_Open):

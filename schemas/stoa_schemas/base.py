@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
 
 from stoa_schemas import names
 
@@ -19,6 +18,12 @@ if TYPE_CHECKING:
 API_VERSION = "gostoa.dev/v2"
 
 
+def camel_case(name: str) -> str:
+    """A field's name as documents write it: `displayName` of `display_name`."""
+    first, *words = name.split("_")
+    return first + "".join(word.capitalize() for word in words)
+
+
 class Closed(BaseModel):
     """A mapping that takes its declared keys and no others, and never coerces a value."""
 
@@ -26,7 +31,7 @@ class Closed(BaseModel):
         extra="forbid",
         strict=True,
         frozen=True,
-        alias_generator=to_camel,
+        alias_generator=camel_case,
         populate_by_name=True,
         defer_build=True,
     )

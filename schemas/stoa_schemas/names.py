@@ -25,6 +25,11 @@ PLATFORM_TENANT = TenantName("platform")
 """The tenant claim of the platform's own people. Reserved, so no tenant can be called so."""
 PLATFORM_TOOL_PREFIX = "stoa_"
 
+TENANT_CLAIM = "tenant"
+ROLES_CLAIM = "roles"
+MCP_SCOPE = "stoa-mcp"
+"""The OAuth scope whose tokens carry the gateway's audience."""
+
 RESERVED = frozenset({"admin", "default", "internal", "master", "mcp", "platform", "public", "shared", "system"})
 RESERVED_PREFIXES = ("kube-", "stoa")
 

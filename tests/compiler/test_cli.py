@@ -344,6 +344,41 @@ def test_compile_imports_nothing_of_the_runtime_or_the_engines(source: Copy, tmp
     assert not found & {*HEAVY, "stoa_runtime", "starlette", "aiohttp", "asyncio"}
 
 
+def test_a_check_without_findings_imports_nothing_that_only_others_need(source: Copy, tmp_path: Path) -> None:
+    program = (
+        "import sys; from stoa_compiler.cli import run\n"
+        "sys.argv = ['stoa', 'check']\n"
+        "try: run()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print(*sorted(sys.modules), sep='\\n')"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=bare_environment(), capture_output=True, text=True, check=True)
+    found = set(done.stdout.split("\n"))
+    assert {"pydantic", "jsonschema_rs", "stoa_compiler.pipeline"} <= found
+    # `socket` and `random` are names there until something of them is used, which imports the first two.
+    assert found & {"selectors", "_random", "difflib", "yaml", "ruamel", "stoa_compiler.reports.text"} == set()
+
+
+def test_a_module_that_is_imported_when_used_is_the_module(tmp_path: Path) -> None:
+    program = (
+        "import sys, email; from stoa_compiler.cli import _import_when_used\n"
+        "_import_when_used('email.utils', 'parsedate_to_datetime')\n"
+        "import email.utils\n"
+        "from email.utils import parsedate_to_datetime\n"
+        "assert 'email._parseaddr' not in sys.modules\n"
+        "date = 'Tue, 24 Nov 2026 10:00:00 GMT'\n"
+        "hours = [parsedate_to_datetime(date).hour]\n"
+        "whole = sys.modules['email.utils']\n"
+        "hours += [parsedate_to_datetime(date).hour, whole.parsedate_to_datetime(date).hour]\n"
+        "assert hours == [10, 10, 10], hours\n"
+        "assert whole is sys.modules['email.utils'] is email.utils, 'loaded twice'\n"
+        "from email.utils import formatdate\n"
+        "assert formatdate is whole.formatdate and 'email._parseaddr' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=bare_environment(), check=True)
+
+
 def test_help_lists_every_command() -> None:
     done = CliRunner().invoke(main, ["--help"])
     assert done.exit_code == 0

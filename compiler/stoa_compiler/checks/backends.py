@@ -1,11 +1,11 @@
 """Rules on backends: on an allowed host, by name, over TLS, and never where the platform itself lives."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from stoa_compiler.checks.addresses import endpoint, host_matches, is_cluster_name, is_loopback_host, literal_address
 from stoa_compiler.diagnostics import Report, Rule
 from stoa_compiler.graph import ContractNode, Graph, TenantNode
+from stoa_compiler.records import record
 from stoa_compiler.source import Span
 from stoa_schemas.documents.platform import EnvironmentName
 
@@ -40,7 +40,7 @@ def check(graph: Graph, report: Report) -> None:
                 _backend(graph, hosts, tenant, contract, environment, url, report)
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Hosts:
     """The tenants for which the platform lists each host, so that many tenants cost no more than each its own."""
 

@@ -1,8 +1,7 @@
 """Rules on schemas and examples: JSON Schema 2020-12 that is bounded, local and true of its examples."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -12,6 +11,7 @@ import orjson
 from stoa_compiler import fixes
 from stoa_compiler.diagnostics import Note, Report, Rule, listed, nearest
 from stoa_compiler.graph import Graph, OperationNode
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, Loc, Part
 from stoa_schemas import projection
 from stoa_schemas.documents.contract import Example
@@ -193,7 +193,7 @@ def is_plain(schema: Mapping[str, Any]) -> bool:
                 stack.extend((v, depth + 2) for v in value if type(v) is dict)
             elif holds != "pattern" or not isinstance(value, str) or _known_problem(value):
                 return False
-    return bool(_META.is_valid(schema))
+    return jsonschema_rs.meta.is_valid(schema)
 
 
 _SOUND: set[bytes] = set()
@@ -213,7 +213,7 @@ def _check_parts(document: Document, loc: Loc, schema: Mapping[str, Any], report
         strange |= {(*at, keyword) for keyword in _keywords(document, at, node, schema, report)}
     if schema.get("$schema", _DIALECT) != _DIALECT:
         return False  # Another draft has other keywords.
-    for error in _META.iter_errors(dict(schema)):
+    for error in _mistakes(dict(schema)):
         at = (*loc, *error.instance_path)
         where, name = span(at), at[-1]
         if any(at[:length] in strange for length in range(len(loc), len(at) + 1)):
@@ -282,8 +282,16 @@ def _keywords(
     return strange
 
 
-_META = jsonschema_rs.Draft202012Validator({"$ref": _DIALECT})
-"""The meta-schema, which the library holds: nothing is fetched."""
+def _mistakes(schema: dict[str, Any]) -> Iterable[jsonschema_rs.ValidationError]:
+    """Where the schema does not fit the meta-schema, which the library holds: nothing is fetched."""
+    if jsonschema_rs.meta.is_valid(schema):
+        return ()
+    return _meta_schema().iter_errors(schema)
+
+
+@cache
+def _meta_schema() -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator({"$ref": _DIALECT})
 
 
 def _branches(node: Any, root: Mapping[str, Any], known: dict[int, int | None], depth: int) -> int | None:
@@ -389,7 +397,7 @@ def _examples(operation: OperationNode, report: Report, sound: Collection[str] =
     ).check(enumerate(operation.declared.examples), report)
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Shown:
     """What one operation's examples must fit."""
 

@@ -71,11 +71,12 @@ def _import_when_used(name: str, *functions: str) -> None:
     module = ModuleType(name)
 
     def load(attribute: str) -> Any:
-        """Puts the whole module in this one's place (PEP 562)."""
-        del sys.modules[name]
-        whole = import_module(name)
-        vars(module).update({k: v for k, v in vars(whole).items() if k != "__getattr__"})
-        return getattr(whole, attribute)
+        """What the whole module has, which comes in this one's place at first (PEP 562)."""
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
+            whole = import_module(name)
+            vars(module).update({k: v for k, v in vars(whole).items() if k != "__getattr__"})
+        return getattr(sys.modules[name], attribute)
 
     def later(function: str) -> Callable[..., Any]:
         return lambda *values, **named: load(function)(*values, **named)
@@ -84,6 +85,8 @@ def _import_when_used(name: str, *functions: str) -> None:
     vars(module).update(__spec__=spec, __path__=spec.submodule_search_locations, __getattr__=load)
     vars(module).update({name: later(name) for name in functions})
     sys.modules[name] = module
+    if "." in name:
+        setattr(sys.modules[spec.parent or ""], name.rpartition(".")[2], module)
 
 
 def run() -> None:
@@ -95,9 +98,11 @@ def run() -> None:
     gc.disable()
     # What a document means must not depend on what else is installed; and looking for plugins costs 20 ms.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    _import_when_used(
-        "importlib.metadata", "entry_points"
-    )  # Pydantic imports it for these plugins alone, and it brings `email`.
+    # Pydantic imports the first for these plugins alone, and the next for comparisons that nobody asks for;
+    # jsonschema-rs imports `email.utils`, and that the others, to read the date on which it was built.
+    _import_when_used("importlib.metadata", "entry_points")
+    for name in ("secrets", "random", "socket"):
+        _import_when_used(name)
     try:
         main()
     except Exception as error:

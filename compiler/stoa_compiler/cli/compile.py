@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from stoa_compiler.cli.session import (
     source_argument,
 )
 from stoa_compiler.diagnostics import Diagnostic, Report, Stop
+from stoa_compiler.records import record
 from stoa_compiler.source import SourceFile
 from stoa_compiler.watch import Stopwatch, cpu_seconds, showing
 
@@ -139,7 +140,7 @@ def _engine(scheduler: str | None) -> "Engine | None":
     return on_cluster(scheduler)
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Call:
     """What the command was asked for."""
 
@@ -161,7 +162,7 @@ class Call:
         return self.outputs.on_stdout and self.outputs.form == "json"
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Done:
     """What came of it."""
 
@@ -203,7 +204,7 @@ def run(call: Call) -> _Done:
     return _Done(result, code, kept is not None, {**summary, "changed": changed})
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Result:
     """What compiling gave, now or before."""
 
@@ -217,7 +218,7 @@ class _Result:
     """The source's documents, where they were read now."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _File:
     """One file of the bundle."""
 

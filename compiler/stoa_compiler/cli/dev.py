@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from stoa_compiler.cli.session import FINDINGS, OUTSIDE, WRONG_USE, fail, show, 
 from stoa_compiler.graph import Graph
 from stoa_compiler.local import Endpoints, localise
 from stoa_compiler.pipeline import Bundle
+from stoa_compiler.records import record
 from stoa_compiler.write import write
 from stoa_runtime.bundles import BundleError, load
 from stoa_runtime.development.issuer import issuer_application
@@ -104,7 +104,7 @@ def _compiled(again: Again, now: Mapping[str, tuple[int, ...]]) -> Bundle | None
     return result.bundle
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Saved:
     """A source that is looked at for changes."""
 

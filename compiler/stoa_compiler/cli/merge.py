@@ -7,7 +7,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import orjson
 from stoa_compiler.cli.compile import Call, run
 from stoa_compiler.cli.session import FINDINGS, OUTSIDE, WRONG_USE, Outputs, fail, jobs_option, report_options
 from stoa_compiler.diagnostics import Report
+from stoa_compiler.records import record
 from stoa_compiler.watch import Stopwatch
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def write_part(source: Path, environment: str, out: Path, shard: tuple[int, int]
     return 0
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Parts:
     """What the parts tell of tenants."""
 

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from stoa_compiler.diagnostics import Report
+from stoa_compiler.records import record
 from stoa_compiler.source import SourceFile
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class FormatAndFile(click.ParamType[tuple[str, Path]]):
         return form, Path(file)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outputs:
     """Where the findings go, and in which forms."""
 

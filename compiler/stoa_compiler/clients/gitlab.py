@@ -10,7 +10,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from stoa_compiler.records import record
 from stoa_compiler.reports.terminal import visible
 
 PAGE = 100
@@ -65,7 +66,7 @@ class Unusable(Exception):
     """What was given cannot be meant; the message says what."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Token:
     """What the API is asked with."""
 
@@ -84,7 +85,7 @@ class Token:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MergeRequest:
     """Which merge request."""
 
@@ -110,7 +111,7 @@ class MergeRequest:
         return f"projects/{quote(self.project, safe='')}/merge_requests/{self.iid}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Approval:
     """Who approved, and when."""
 

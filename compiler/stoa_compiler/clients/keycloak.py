@@ -9,7 +9,6 @@ sent side by side.
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +21,7 @@ from requests import Response
 
 from stoa_compiler.reconcile.changes import Change
 from stoa_compiler.reconcile.keycloak import Json, Live, owner, paths
+from stoa_compiler.records import record
 from stoa_compiler.targets.keycloak.marks import GATE, MARK
 
 PAGE = 500
@@ -40,7 +40,7 @@ class Refused(Exception):
     """The server does not do what it was asked for; the message is for the operator."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Login:
     """How the administration is entered: by a client's secret, or by an access token."""
 

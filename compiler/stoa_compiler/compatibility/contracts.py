@@ -5,7 +5,6 @@ What callers send may be taken more widely and what they get may be narrower, ne
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ from stoa_compiler.compatibility.outline import complete, outline
 from stoa_compiler.compatibility.subschema import Place, Problem, accepts_all, said, shown
 from stoa_compiler.diagnostics import listed
 from stoa_compiler.graph import ContractNode, OperationNode
+from stoa_compiler.records import record
 from stoa_compiler.source import Loc, Span
 from stoa_schemas import bundle
 
@@ -23,7 +23,7 @@ MAX_QUOTED = 160
 _TEMPLATE = re.compile(r"\{[^{}]*\}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ignored:
     """That a break is ignored, and why."""
 
@@ -33,7 +33,7 @@ class Ignored:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Break:
     """One thing that worked with the base and does not with the head, or may not."""
 
@@ -151,7 +151,7 @@ def _quoted(text: object) -> str:
     return shown if len(shown) <= MAX_QUOTED else f"{shown[: MAX_QUOTED - 3]}..."
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Operations:
     """One operation before and after."""
 

@@ -1,13 +1,14 @@
 """All contracts of two graphs: what breaks, what of it is ignored, and whether versions say so."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 
 from stoa_compiler.compatibility.contracts import Break, Ignored, compare_contracts
 from stoa_compiler.compatibility.versions import Bump, Version, enough, suggested
 from stoa_compiler.diagnostics import Diagnostic, Note, Report, Rule
 from stoa_compiler.graph import ContractNode, Graph, OperationNode, TenantNode
+from stoa_compiler.records import record
 from stoa_compiler.source import Loc, Span
 from stoa_schemas.documents.platform import IgnoredBreak
 
@@ -67,7 +68,7 @@ MAX_NOTES = 12
 """Breaks that a finding lists with their places."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Versions:
     """What a contract's version says of its change, and what it should say."""
 
@@ -85,7 +86,7 @@ class Versions:
     """The version at head."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Judgement:
     """What a change does to those who rely on contracts."""
 

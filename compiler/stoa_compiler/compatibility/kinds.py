@@ -1,10 +1,10 @@
 """The kinds of breaking changes: what each is called, whom it hits, and how sure it is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from stoa_compiler.compatibility.subschema import Family
+from stoa_compiler.records import record
 
 Category: TypeAlias = Literal["wire", "agent", "source"]
 """`wire`: a call over HTTP or MCP that worked fails; `agent`: what a model reads or plans with changes; `source`:
@@ -13,7 +13,7 @@ Level: TypeAlias = Literal["breaking", "possible"]
 """`possible`: nobody can tell from the contract alone whether a caller is hit."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Kind:
     """One kind of breaking change."""
 

@@ -13,6 +13,8 @@ from urllib.parse import unquote
 import jsonschema_rs
 import orjson
 
+from stoa_compiler.records import record
+
 Pointer: TypeAlias = tuple[str | int, ...]
 
 KINDS = frozenset({"null", "boolean", "integer", "fraction", "string", "array", "object"})
@@ -164,7 +166,7 @@ def _repointed(schema: Any) -> Any:
     return [_repointed(v) for v in schema] if isinstance(schema, list) else schema
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Node:
     """A subschema."""
 
@@ -284,7 +286,7 @@ def _plain(schema: Any, references: dict[str, None], depth: int) -> Any:
     return out or True
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Bounds:
     """Where numbers lie; None where there is no bound."""
 

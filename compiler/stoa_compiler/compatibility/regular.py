@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
 
+from stoa_compiler.records import record
+
 MAX_STATES = 4_000
 """States of one expression."""
 MAX_PAIRS = 2_000
@@ -21,7 +23,7 @@ Ranges: TypeAlias = tuple[Range, ...]
 ANY: Ranges = ((0, MAX_CHARACTER),)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Inclusion:
     """What is known of an inclusion."""
 

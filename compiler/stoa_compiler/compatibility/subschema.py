@@ -32,6 +32,7 @@ from stoa_compiler.compatibility.nodes import (
     parts_of,
     term_of,
 )
+from stoa_compiler.records import record
 
 Family: TypeAlias = Literal[
     "bound",
@@ -64,7 +65,7 @@ MAX_PROBLEMS = 40
 """Differences that are told of one pair of subschemas."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Problem:
     """One way in which the narrower schema takes what the wider does not."""
 
@@ -83,7 +84,7 @@ class Problem:
     """A value at the place that only the narrower takes, as JSON."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Verdict:
     """Whether the wider schema takes all that the narrower takes."""
 

@@ -1,9 +1,10 @@
 """Semantic versions: their order, and the part that a change must raise."""
 
 import re
-from dataclasses import dataclass
 from functools import total_ordering
 from typing import Literal, TypeAlias
+
+from stoa_compiler.records import record
 
 Bump: TypeAlias = Literal["none", "patch", "minor", "major"]
 BUMPS: tuple[Bump, ...] = ("none", "patch", "minor", "major")
@@ -12,7 +13,7 @@ _FORM = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]
 
 
 @total_ordering
-@dataclass(frozen=True, slots=True)
+@record
 class Version:
     """A version of Semantic Versioning 2.0.0; what stands after `+` counts for nothing."""
 

@@ -1,8 +1,9 @@
 """What came of comparing one live system with a bundle."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from stoa_compiler.records import record
 
 State = Literal["equal", "different", "unreachable"]
 Kind = Literal["missing", "changed", "extra", "orphan"]
@@ -13,7 +14,7 @@ class Unreachable(Exception):
     """The system does not answer, does not let us in, or not far enough; the message is for the operator."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Field:
     """One value that differs. None: it is not there."""
 
@@ -22,7 +23,7 @@ class Field:
     declared: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Difference:
     """One object that is not as declared."""
 
@@ -34,7 +35,7 @@ class Difference:
     """What an operator should know besides."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Compared:
     """One live system beside the bundle."""
 

@@ -3,12 +3,12 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from stoa_compiler.lsp.cursor import Cursor
 from stoa_compiler.lsp.meaning import Node, accepts_keys, choices, meaning, type_words
 from stoa_compiler.lsp.references import At, declared, digest, reference, secret_prefix, tool_patterns
+from stoa_compiler.records import record
 from stoa_compiler.source import Loc
 from stoa_schemas.base import API_VERSION
 
@@ -16,7 +16,7 @@ _BARE = re.compile(r"[A-Za-z_./][A-Za-z0-9_./+@-]*(:[A-Za-z0-9_./+@*-]+)*")
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Item:
     """Something that could stand at the cursor, in place of the word that is there."""
 

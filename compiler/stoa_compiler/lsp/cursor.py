@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, Loc, Part, SpanTree
 
 _QUOTED = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*:(?=\s|$)""")
@@ -19,7 +20,7 @@ _FLOW = re.compile(
 _COMMENT = re.compile(r"(^|\s)#")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cursor:
     """What the cursor is at. Lines and columns count from 0, columns in characters."""
 

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from stoa_compiler.records import record
 from stoa_compiler.source import Loc
 from stoa_schemas.emit import schema_of
 
@@ -58,7 +58,7 @@ def _inside(data: Any, step: str | int) -> Any:
         return None
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Document:
     """One kind's schema."""
 

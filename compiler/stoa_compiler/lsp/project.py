@@ -12,6 +12,7 @@ from stoa_compiler.link import link
 from stoa_compiler.load import FOLDER_KINDS, PLATFORM_FILE, TENANT_FILE, Placed, Source, load
 from stoa_compiler.parse import parse_file, understand
 from stoa_compiler.pipeline import render
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, SourceFile
 from stoa_compiler.unlinked import judge_unlinked
 from stoa_compiler.validate import Valid, validate_document
@@ -22,7 +23,7 @@ CHECKED_WHILE_TYPING = 500
 """Up to so many, all are checked at each pause; in a larger source only the tenant's whose document is edited."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Analysis:
     """What is known of a source at one moment."""
 

@@ -3,13 +3,13 @@
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
 from stoa_compiler import openapi
 from stoa_compiler.load import FOLDER_KINDS, PLATFORM_FILE, TENANT_FILE
 from stoa_compiler.lsp.project import Analysis, tenants
+from stoa_compiler.records import record
 from stoa_compiler.source import Loc, Part, SourceFile, Span
 
 What = Literal[
@@ -76,7 +76,7 @@ _TABLES: Mapping[What, str] = {
 _FOLDERS: Mapping[What, str] = {"consumer": "consumers", "contract": "contracts", "plan": "plans"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Declared:
     """Something that can be named, and where it is declared."""
 
@@ -87,7 +87,7 @@ class Declared:
     """What it is, in a line or two."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class At:
     """The document in which a reference stands."""
 

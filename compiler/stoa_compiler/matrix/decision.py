@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import orjson
 
@@ -11,6 +11,7 @@ from stoa_compiler.matrix.build import OWN_ACCOUNT, active, counted_roles
 from stoa_compiler.matrix.forms import Style, reason_json, reason_lines
 from stoa_compiler.matrix.platform import PLATFORM_TOOLS
 from stoa_compiler.matrix.reasons import NO_ROLE, Reason, Reasons, allows
+from stoa_compiler.records import record
 from stoa_compiler.reports.terminal import visible, wrapped
 from stoa_compiler.source import Document, Loc
 from stoa_schemas.names import PLATFORM_TENANT
@@ -18,7 +19,7 @@ from stoa_schemas.names import PLATFORM_TENANT
 VERSION = "gostoa.dev/decision/v1"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Decision:
     """What becomes of a call."""
 
@@ -42,7 +43,7 @@ class Decision:
         return f"allowed{', once a second person has approved the call' if self.approval else ''}"
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Deciding:
     """Answers for one graph and one environment."""
 

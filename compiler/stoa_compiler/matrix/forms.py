@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ import orjson
 
 from stoa_compiler.matrix.model import KINDS, Holder, Kind, Matrix, Tool
 from stoa_compiler.matrix.reasons import Reason
+from stoa_compiler.records import record
 from stoa_compiler.reports.terminal import columns, visible, wrapped
 
 By = Literal["person", "role", "tenant", "tool", "consumer"]
@@ -24,7 +24,7 @@ _TONES = {"destructive": "1;31", "write": "33", "approval": "36", "for": "32", "
 _EFFECTS = ("none", "read", "write", "destructive")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Style:
     """How text is written."""
 

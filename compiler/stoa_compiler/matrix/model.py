@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
+from stoa_compiler.records import record
 from stoa_compiler.source import Span
 from stoa_schemas import names
 
@@ -15,7 +16,7 @@ Place = Callable[[], Span]
 """Where something is declared, looked up when somebody wants to know: finding a line costs more than the rest."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tool:
     """A tool as the matrix shows it."""
 
@@ -46,7 +47,7 @@ class Tool:
         return f"{self.tenant}:{self.contract}:*" if self.tenant else f"{names.PLATFORM_TOOL_PREFIX}*"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Holder:
     """A person, a tenant's role or a consumer, with the tools that it may call."""
 
@@ -71,7 +72,7 @@ class Holder:
         return (self.kind, self.tenant, self.name, self.acts)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Matrix:
     """Tools by id, and everyone who may call any, sorted."""
 
@@ -128,7 +129,7 @@ def _order(holder: Holder) -> tuple[str, bool, str, str, str]:
     return (holder.kind, holder.tenant == names.PLATFORM_TENANT, holder.tenant, holder.name, holder.acts)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cut:
     """The part of a matrix that somebody asks for; None is everything."""
 

@@ -5,13 +5,13 @@ table stands here a second time; a test holds the two equal.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from stoa_compiler.matrix.model import Tool
+from stoa_compiler.records import record
 from stoa_schemas.documents.access import Permission
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PlatformTool:
     """One of them."""
 

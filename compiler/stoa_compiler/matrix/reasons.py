@@ -2,7 +2,6 @@
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -10,6 +9,7 @@ from stoa_compiler.access import matches
 from stoa_compiler.graph import ConsumerNode, ContractNode, Graph, OperationNode, PersonNode, TenantNode
 from stoa_compiler.matrix.build import counted_roles
 from stoa_compiler.matrix.platform import PLATFORM_TOOLS
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, Loc, Span
 from stoa_schemas.documents.access import PERMISSION_FOR, Grant
 from stoa_schemas.names import PLATFORM_TENANT
@@ -17,7 +17,7 @@ from stoa_schemas.names import PLATFORM_TENANT
 Sense = Literal["for", "against", "fact"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reason:
     """One of the things that decide, with its place."""
 
@@ -32,7 +32,7 @@ class Reason:
 NO_ROLE = Reason("no-role", "against", "no role is held that counts here", None)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Pattern:
     effect: str
     text: str
@@ -40,7 +40,7 @@ class _Pattern:
     loc: Loc
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Reasons:
     """Answers for one graph; what is looked up for a tenant is kept."""
 

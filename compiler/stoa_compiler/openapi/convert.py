@@ -28,7 +28,7 @@ from stoa_compiler.openapi.schema import (
     plain_object,
 )
 from stoa_compiler.openapi.text import clean, one_line, words
-from stoa_schemas.bundle import OWN_HEADERS, Body, Placement, Request
+from stoa_schemas.calls import OWN_HEADERS, Body, Placement, Request
 from stoa_schemas.documents.access import SideEffects
 
 SIDE_EFFECTS: Mapping[str, SideEffects] = {

@@ -9,7 +9,6 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from pathlib import PurePosixPath
@@ -24,6 +23,7 @@ from stoa_compiler.openapi.read import read
 from stoa_compiler.openapi.text import folded, one_line, words
 from stoa_compiler.parse import parse_file
 from stoa_compiler.portability import Concern, concerns
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, SourceFile, SpanTree
 from stoa_schemas import names
 from stoa_schemas.base import API_VERSION
@@ -47,7 +47,7 @@ class ImportRefused(Exception):
     """Nothing can be imported as it was asked; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Selection:
     """Which operations are wanted: those that fulfil every criterion that is given. None given: none wanted."""
 
@@ -76,7 +76,7 @@ class Selection:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Row:
     """One operation of the description, and what became of it."""
 
@@ -101,7 +101,7 @@ class Row:
     """What the clients asked about are known not to take of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Imported:
     """What an import makes; nothing of it is written yet."""
 

@@ -1,10 +1,11 @@
 """A description as it was read, and an operation as it was converted."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
-from stoa_schemas.bundle import Request
+from stoa_compiler.records import record
+from stoa_schemas.calls import Request
 from stoa_schemas.documents.access import SideEffects
 
 MAX_NODES = 2_000_000
@@ -23,7 +24,7 @@ class DescriptionError(Exception):
         self.column = column
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@record(order=True)
 class Problem:
     """Something in a description that is left out, or that keeps an operation out."""
 
@@ -35,7 +36,7 @@ class Problem:
     """What to do about it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OperationRef:
     """One operation of a description, before it is converted."""
 
@@ -53,7 +54,7 @@ class OperationRef:
     """Where it lies: a JSON pointer."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Description:
     """An OpenAPI description: plain values in the shape of OpenAPI 3, and its operations by id."""
 
@@ -78,7 +79,7 @@ class Description:
     """What references were found to point at."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FoundExample:
     """A call that the description gives as an example; it is valid."""
 
@@ -91,7 +92,7 @@ class FoundExample:
     """Whether the description gives a valid answer with it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Converted:
     """An operation as a tool needs it."""
 

@@ -9,7 +9,6 @@ import hashlib
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import jsonschema_rs
@@ -21,6 +20,7 @@ from stoa_compiler.openapi.patterns import portable
 from stoa_compiler.openapi.pointer import look_up
 from stoa_compiler.openapi.references import Refused, resolve
 from stoa_compiler.openapi.text import clean, one_line
+from stoa_compiler.records import record
 
 Direction = Literal["request", "answer"]
 Schema = dict[str, Any]
@@ -66,7 +66,7 @@ Key = tuple[str, frozenset[str]]
 """A definition: its pointer, and the names that are not required there since what encloses it conceals them."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Definition:
     """What a reference names, converted."""
 
@@ -79,7 +79,7 @@ class Definition:
     """Whether it takes values that the description refuses."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Names:
     """Properties of an object, over everything that it is composed of."""
 
@@ -812,7 +812,7 @@ _BENIGN = frozenset(
 """What a schema may say and still be nothing but its properties."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PlainObject:
     """An object schema that is nothing but its properties."""
 

@@ -1,7 +1,7 @@
 """Access gained and lost: roles and tools of both sides compared, each step with the line that causes it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 
 from stoa_compiler.access import fits, segments
@@ -9,6 +9,7 @@ from stoa_compiler.graph import ConsumerNode, Graph, GroupNode, OperationNode, O
 from stoa_compiler.plan.changes import JSON, Change, Direction, Place, Section, SideName
 from stoa_compiler.plan.pairs import Operations, Pair, Pairs, name_of
 from stoa_compiler.plan.wording import counted, joined, names, q
+from stoa_compiler.records import record
 from stoa_compiler.source import Loc, Span
 from stoa_schemas.documents.access import PERMISSION_FOR, Grant
 from stoa_schemas.names import PLATFORM_TENANT
@@ -20,7 +21,7 @@ DANGER = ("destructive", "write", "read", "none")
 _CLASSES = ("VVH", "VH", "H")
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Step:
     """One role that gains or loses one tool."""
 
@@ -409,7 +410,7 @@ def _membership(
     return change, reach[0]
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Nobody:
     groups: tuple[GroupNode, ...] = ()
 

@@ -2,18 +2,19 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stoa_compiler.plan.changes import Requirement
+from stoa_compiler.records import record
 
 Members = Callable[[str], Collection[str] | None]
 """User names of a group's members; None where there is no such group, and a user is meant."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Review:
     """Who approved a merge request."""
 
@@ -28,7 +29,7 @@ class Review:
     """Who approved to no effect, and why."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Verdict:
     """The requirements with who met them."""
 

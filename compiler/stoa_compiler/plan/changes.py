@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from stoa_compiler.diagnostics import Diagnostic, Note, Rule
+from stoa_compiler.records import record
 from stoa_compiler.source import Span
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Section(StrEnum):
 SECTIONS: tuple[Section, ...] = tuple(Section)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@record(order=True)
 class Place:
     """A span and the side that its file is to be looked up in."""
 
@@ -49,7 +50,7 @@ class Place:
     author: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Change:
     """One thing that is otherwise at head than at base."""
 
@@ -84,7 +85,7 @@ class Change:
         return (SECTIONS.index(self.section), self.tenant, self.code, self.subject, self.text)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@record(order=True)
 class ArtifactChange:
     """One file of a bundle that is otherwise at head than at base."""
 
@@ -100,7 +101,7 @@ class ArtifactChange:
     """Whether these are its sizes; else, of a file of many tenants, those of the parts that were compared."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Requirement:
     """An approval that a policy of the platform demands for this plan."""
 
@@ -115,7 +116,7 @@ class Requirement:
     """Who has, where that is known."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Side:
     """One of the two sources that are compared."""
 
@@ -132,7 +133,7 @@ class Side:
     """sha256 of `bundle.json` by environment: of head, in a saved plan."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Plan:
     """What a change of the source does."""
 

@@ -6,12 +6,13 @@ values and never becomes part of an expression, whatever is in it.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from stoa_compiler.plan.changes import SECTIONS, Direction
+from stoa_compiler.records import record
 from stoa_schemas.documents.access import SideEffects
 from stoa_schemas.documents.platform import ClassificationName, EnvironmentName
 
@@ -89,7 +90,7 @@ _COMPARED = re.compile(
 Trouble = Literal["syntax", "unknown", "type", "growing", "never"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mistake:
     """What is wrong with a condition, at words of its text."""
 
@@ -119,7 +120,7 @@ class Missing(Exception):
     """The library that reads conditions is not installed."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Condition:
     """A condition that can be judged."""
 

@@ -5,13 +5,13 @@ The table has a last line that fits everything, so no difference of what is decl
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from stoa_compiler.plan.changes import Change, Direction, Place, Section
 from stoa_compiler.plan.pairs import Documents, value_at
 from stoa_compiler.plan.wording import json_difference, q, text_difference
+from stoa_compiler.records import record
 from stoa_compiler.source import Loc
 from stoa_schemas.base import milliseconds
 from stoa_schemas.names import client_id
@@ -27,7 +27,7 @@ _WHOLE = frozenset({"input", "output", "examples", "parameters"})
 """Keys of an operation whose values are compared as one: schemas, examples, places of arguments."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Difference:
     """One value that is otherwise; a thing that is on one side only is one difference."""
 
@@ -96,7 +96,7 @@ Judge = Callable[[Any, Any], bool]
 """Whether the step from one value to the other is one to less safety; either may be MISSING."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Line:
     """What is said of the differences at places that fit `pattern`."""
 

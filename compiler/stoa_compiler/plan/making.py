@@ -5,7 +5,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 
 from stoa_compiler.compatibility import Break, Versions
@@ -23,6 +23,7 @@ from stoa_compiler.plan.policies import Known, Rules, requirements
 from stoa_compiler.plan.revisions import Lines, Tree
 from stoa_compiler.plan.tools import Covered, hit_changes, things_changes, tool_changes
 from stoa_compiler.plan.wording import counted, joined, names, q
+from stoa_compiler.records import record
 from stoa_compiler.reports.terminal import visible
 from stoa_compiler.source import SourceFile
 
@@ -30,7 +31,7 @@ _ALONE = frozenset({"displayName", "people", "groups", "backends", "reviews", "c
 """Keys of the platform's `spec` that change no tenant's meaning, but for the tenants that allowed hosts name."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Made:
     """A plan, and what is needed to show it."""
 
@@ -81,7 +82,7 @@ def _platform(tree: Tree) -> bytes | None:
     return tree.contents({PLATFORM_FILE}).get(PLATFORM_FILE) if PLATFORM_FILE in tree.objects else None
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Read:
     """One side, compiled as far as it can be."""
 

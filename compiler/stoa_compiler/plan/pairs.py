@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Generic, TypeVar
 
 from stoa_compiler.graph import ContractNode, Graph, OperationNode, Origin, SubscriptionNode, TenantNode
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, Loc
 
 N = TypeVar("N")
@@ -15,7 +15,7 @@ _ALIKE = 0.5
 """The share of a tenant's documents, or of a contract's operations, that must be equal for it to be a renamed one."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Pair(Generic[N]):
     """One thing on both sides; it is not there on a side that is None."""
 
@@ -23,7 +23,7 @@ class Pair(Generic[N]):
     head: N | None
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Documents:
     """One document on both sides."""
 
@@ -75,7 +75,7 @@ class Documents:
         return (self.kind, self.tenant, self.name)
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Operations:
     """One operation on both sides, and the contracts and tenants around it."""
 
@@ -102,7 +102,7 @@ class Operations:
         return there is not None and there[0].exposed and there[1].exposed
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Pairs:
     """Both graphs, thing by thing."""
 

@@ -6,7 +6,7 @@ judged counts as demanded.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,6 +17,7 @@ from stoa_compiler.load import PLATFORM_FILE
 from stoa_compiler.parse import parse_file
 from stoa_compiler.plan.changes import Change, Requirement, SideName
 from stoa_compiler.plan.conditions import FACTS, NOTHING, Condition, Missing, Unjudged, Wrong, condition
+from stoa_compiler.records import record
 from stoa_compiler.source import SourceFile
 from stoa_schemas.documents.access import SideEffects
 from stoa_schemas.documents.platform import ClassificationName, ReviewRule
@@ -28,7 +29,7 @@ _RULES: TypeAdapter[dict[str, ReviewRule]] = TypeAdapter(dict[str, ReviewRule])
 _REVIEWS = "spec.reviews"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rules:
     """The rules of one side's platform document."""
 
@@ -60,7 +61,7 @@ class Rules:
             return cls(side, unreadable=f"`{where}` of {side} cannot be read: {first['msg']}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Known:
     """What the tools and contracts of both sides are: a merge request that lowers a class is judged by the higher."""
 
@@ -178,7 +179,7 @@ def requirements(
     return tuple(sorted(found, key=lambda r: (r.policy, r.approvers, r.count)))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Judged:
     """One rule of one side, and the changes that it is about."""
 

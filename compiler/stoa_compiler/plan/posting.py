@@ -8,8 +8,9 @@ looked last.
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from stoa_compiler.records import record
 
 LIMIT = 900_000
 """Characters of a note; GitLab takes 1,000,000."""
@@ -33,7 +34,7 @@ class Notes(Protocol):
         """Whether it was there."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Posted:
     """What became of it."""
 

@@ -1,9 +1,10 @@
 """Reviewed: whether a bundle is the one that a saved plan was reviewed for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stoa_compiler.plan.changes import Plan
+from stoa_compiler.records import record
 
 HAPPENED = (
     "Where the target branch moved on since, bring the merge request up to date and plan again, "
@@ -15,7 +16,7 @@ class NotReviewed(Exception):
     """What would be published is not what was reviewed; the message says in what it differs."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Candidate:
     """What would be published."""
 

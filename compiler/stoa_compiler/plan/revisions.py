@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from stoa_compiler.diagnostics import Diagnostic, Report
@@ -29,6 +29,7 @@ from stoa_compiler.load import (
     load,
     shown_root,
 )
+from stoa_compiler.records import record
 from stoa_compiler.reports.terminal import visible
 from stoa_compiler.source import SourceFile
 from stoa_schemas.names import is_id
@@ -59,7 +60,7 @@ Lines = tuple[int, int]
 """First and last line of a stretch."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Tree:
     """One side's files by object id, before any is read."""
 
@@ -89,7 +90,7 @@ class Tree:
         return PLATFORM_FILE not in self.objects
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Repository:
     """A Git repository and a folder in it."""
 

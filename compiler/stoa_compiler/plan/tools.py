@@ -1,16 +1,16 @@
 """What changes about tools: safeguards, texts, schemas, limits, requests; and what is new, gone or renamed."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from stoa_compiler.graph import ConsumerNode, ContractNode, OperationNode, SubscriptionNode, TenantNode
 from stoa_compiler.plan.changes import JSON, Change, Direction, Place, Section, SideName
 from stoa_compiler.plan.pairs import Documents, Operations, Pair, Pairs, name_of, value_at
 from stoa_compiler.plan.wording import counted, joined, json_difference, names, q, text_difference
+from stoa_compiler.records import record
 from stoa_compiler.source import Loc
 from stoa_schemas.base import calls_per_second
-from stoa_schemas.bundle import Request
+from stoa_schemas.calls import Request
 
 Key = tuple[str, str, str]
 Covered = set[tuple[Key, Loc]]
@@ -20,7 +20,7 @@ _PLATFORM: Key = ("Platform", "", "platform")
 _EFFECTS = ("none", "read", "write", "destructive")
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Aspect:
     """One thing about a tool that is compared by its effect, wherever it is declared."""
 
@@ -230,7 +230,7 @@ _FORMS = {
 }
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Found:
     tool: Operations
     aspect: Aspect

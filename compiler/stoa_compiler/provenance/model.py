@@ -1,10 +1,10 @@
 """What is said of a value: the rule that made it, and what it was made from."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, Loc, Span
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def within(value: Any, loc: Loc) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Place:
     """One place of the source: a value, or a name. It may be left out there, where the value is a default."""
 
@@ -56,7 +56,7 @@ class Place:
         return self.document.span(self.loc, self.part)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cause:
     """What a value follows from: another value at these places is another value here."""
 
@@ -70,7 +70,7 @@ class Cause:
         return tuple(p.key for p in self.places)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Emission:
     """A rule of emission: a stable name, and what it does in one sentence."""
 
@@ -80,7 +80,7 @@ class Emission:
     """Nothing in the source can change what it makes."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Traced:
     """A value with its provenance."""
 
@@ -97,7 +97,7 @@ class Undeclared(Exception):
     """A table says nothing of a value."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Seen:
     """One value while its provenance is looked for."""
 
@@ -129,7 +129,7 @@ Trace = Callable[[Seen], Origins]
 Within = Callable[[Seen], Sequence[tuple[str, Pointer]]]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rule:
     """A pattern of pointers with the emission that makes the values there."""
 
@@ -173,7 +173,7 @@ def _steps(pattern: str) -> tuple[str, ...]:
     return tuple(s.replace("~1", "/").replace("~0", "~") for s in pattern.split("/")[1:])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Table:
     """What is known of one kind of artifact. The first rule that fits a pointer holds."""
 

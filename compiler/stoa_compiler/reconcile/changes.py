@@ -2,14 +2,16 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
+
+from stoa_compiler.records import record
 
 Action = Literal["create", "update", "add", "revoke", "delete", "conflict"]
 """`add` and `revoke` are of what one entry gives another; a `conflict` is left alone and reported."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Difference:
     """One value that differs."""
 
@@ -18,7 +20,7 @@ class Difference:
     declared: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Change:
     """One thing to do to a live system."""
 
@@ -47,7 +49,7 @@ class Change:
         return f"{said[self.action]} `{self.name}`"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Plan:
     """The changes of one realm, parted into those that may be made and those that may not."""
 

@@ -5,11 +5,12 @@ the file leaves out, there is nothing to compare, so an import is in sync at onc
 """
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
 from stoa_compiler.reconcile.changes import Action, Change, Difference
+from stoa_compiler.records import record
 from stoa_compiler.targets.keycloak.marks import BUILT_IN, GATE, MARK, MEMBERS
 from stoa_schemas.names import PLATFORM_TENANT
 
@@ -28,7 +29,7 @@ _VOLATILE = frozenset({"emailVerified", "enabled", "requiredActions"})
 locked out."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Live:
     """A realm as the server has it, in the shape of a realm's file."""
 

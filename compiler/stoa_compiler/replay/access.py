@@ -5,7 +5,6 @@ bundles and callers, and holds every answer equal.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -13,6 +12,7 @@ from typing import NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from stoa_compiler.matrix.platform import PLATFORM_TOOLS, opened
+from stoa_compiler.records import record
 from stoa_compiler.replay.callers import Person
 from stoa_schemas import bundle
 from stoa_schemas.names import PLATFORM_TENANT, PLATFORM_TOOL_PREFIX
@@ -44,7 +44,7 @@ class Refusal(NamedTuple):
     words: str
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Tenant:
     """A tenant's catalog, by what is asked for."""
 

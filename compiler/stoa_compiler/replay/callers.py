@@ -8,12 +8,12 @@ which no file of ours holds; a list of people from the server ties the two toget
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from stoa_compiler.records import record
 from stoa_schemas import bundle
 
 _GROUP_MEMBERS = "stoa.members"
@@ -23,7 +23,7 @@ class PeopleUnreadable(Exception):
     """A list of people that cannot be used; the message is for people."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Person:
     """Somebody whom the bundle knows, or an application's own account."""
 

@@ -5,11 +5,11 @@ same time by how long each took. As with access, a test runs the runtime's own s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
+from stoa_compiler.records import record
 from stoa_compiler.replay.access import Access, Caller
 from stoa_schemas import bundle
 from stoa_schemas.names import PLATFORM_TENANT
@@ -27,7 +27,7 @@ _SPANS = {1: "a second", 60: "a minute", 3600: "an hour", _DAY: "a day"}
 Key = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Law:
     """How much one key may use."""
 

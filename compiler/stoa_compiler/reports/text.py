@@ -2,10 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 
 from stoa_compiler.diagnostics import Diagnostic
+from stoa_compiler.records import record
 from stoa_compiler.reports.excerpts import source_line
 from stoa_compiler.reports.terminal import WIDTH_OF_A_LOG, cells, columns, visible, wrapped
 from stoa_compiler.source import SourceFile, Span
@@ -53,7 +54,7 @@ def counted(diagnostics: Sequence[Diagnostic]) -> str:
     return f"{' and '.join(parts)} in {places} file{'' if places == 1 else 's'}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Mark:
     """A marked stretch of the source."""
 
@@ -63,7 +64,7 @@ class _Mark:
     label: str = ""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Page:
     files: Files
     color: bool

@@ -3,11 +3,11 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from stoa_compiler.diagnostics import Report, nearest
 from stoa_compiler.literals import kind_of_secret
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, Loc
 from stoa_compiler.stoa_v2.read import LITERAL, MALFORMED
 
@@ -52,7 +52,7 @@ _SENSITIVE = re.compile(
 _URL_WITH_USER = re.compile(r"//[^/@\s]*@|hooks\.slack\.com/")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Place:
     """A value of a document that comes out."""
 
@@ -60,7 +60,7 @@ class Place:
     loc: Loc = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """What became of a value, or of all values below it that have no entry of their own."""
 
@@ -70,7 +70,7 @@ class Entry:
     places: tuple[Place, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fate:
     """What became of one value."""
 
@@ -87,7 +87,7 @@ class Fate:
         return tuple(Place(p.path, (*p.loc, *rest)) for p in self.entry.places)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Assumption:
     """Something that no file said and that a document needs."""
 

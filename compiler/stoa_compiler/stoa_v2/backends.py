@@ -1,16 +1,16 @@
 """Backends of the earlier form: where they may be now, or what stands in their place."""
 
 import re
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from stoa_compiler.checks.addresses import endpoint, is_cluster_name, literal_address
+from stoa_compiler.records import record
 from stoa_compiler.stoa_v2.wishes import ImportRefused, Wishes
 
 _PATH = re.compile(r"(/[^\s?#{}\\]*)?")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Backend:
     """Where an API's requests go."""
 

@@ -1,12 +1,12 @@
 """Contracts of the earlier form, UAC v1: each becomes a contract, or several where its backends differ."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 import jsonschema_rs
 
 from stoa_compiler.openapi.text import words
+from stoa_compiler.records import record
 from stoa_compiler.source import Loc
 from stoa_compiler.stoa_v2 import naming
 from stoa_compiler.stoa_v2.account import Account, Place
@@ -85,7 +85,7 @@ def known_keys(loc: Loc) -> Sequence[str]:
     return ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wanted:
     """One operation that an endpoint asks for."""
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stoa_compiler.records import record
 from stoa_compiler.source import Loc
 from stoa_compiler.stoa_v2.account import Account, Assumption, Outcome, Place
 from stoa_compiler.stoa_v2.values import Values
@@ -20,7 +21,7 @@ ROUTE = "a path begins with a slash, and its arguments stand in braces"
 _TEMPLATE = re.compile(r"\{[^{}]*\}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Owner:
     """A tenant, standing or new."""
 
@@ -32,7 +33,7 @@ class Owner:
     new: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Row:
     """One operation of a file, and what became of it."""
 

@@ -4,7 +4,7 @@ What the checks refuse is left out and told, part by part, until the source comp
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from stoa_compiler.load import PLATFORM_FILE, TENANT_FILE, Placed, Source, load
 from stoa_compiler.openapi.importer import ImportRefused as HostRefused
 from stoa_compiler.openapi.importer import allow_host
 from stoa_compiler.parse import parse_file
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, Loc, SourceFile, SpanTree
 from stoa_compiler.stoa_v2 import backends, bundles, contracts, declared, naming
 from stoa_compiler.stoa_v2.account import Account, Assumption, Place
@@ -33,7 +34,7 @@ ROUNDS = 12
 """Each round leaves out what the one before found; what is left after so many is left out whole."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Imported:
     """What an import makes; nothing of it is written yet."""
 
@@ -57,7 +58,7 @@ class Imported:
     """Every file by its shown path, for diagnostics."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Standing:
     """The source as it is."""
 

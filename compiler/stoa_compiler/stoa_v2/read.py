@@ -4,12 +4,12 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from stoa_compiler.characters import hidden_character
 from stoa_compiler.diagnostics import Report, Rule
 from stoa_compiler.parse import parse_file
+from stoa_compiler.records import record
 from stoa_compiler.source import Document, SourceFile
 
 MAX_BYTES = 5_000_000
@@ -60,7 +60,7 @@ Form = Literal["contract", "bundle"]
 _SURROGATES = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Input:
     """One file that can be carried over."""
 
@@ -74,7 +74,7 @@ class Input:
         return data
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Skipped:
     """A file that is not carried over, and why."""
 

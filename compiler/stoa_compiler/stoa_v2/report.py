@@ -3,9 +3,9 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from stoa_compiler.records import record
 from stoa_compiler.source import Span
 from stoa_compiler.stoa_v2.account import OUTCOMES, Account, Fate, Outcome, Place, path_of, shown
 from stoa_compiler.stoa_v2.importer import Imported
@@ -14,7 +14,7 @@ QUIET: frozenset[Outcome] = frozenset({"mapped", "derived", "duplicate", "note"}
 """Outcomes about which there is nothing to do."""
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Line:
     """Values of one part that had the same fate."""
 

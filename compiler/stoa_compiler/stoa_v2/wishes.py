@@ -1,8 +1,9 @@
 """What the command line says, and what the checks decided: the two inputs of a mapping beside the files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from stoa_compiler.records import record
 from stoa_compiler.source import Loc
 from stoa_schemas.documents.platform import ClassificationName, EnvironmentName
 
@@ -11,7 +12,7 @@ class ImportRefused(Exception):
     """Nothing can be imported as it was asked; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wishes:
     """What holds where a file says nothing."""
 
@@ -23,7 +24,7 @@ class Wishes:
     """Base URLs in place of hosts, which may bear a port."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Part:
     """An API of a file, or with `method` one operation of it: what can be left out by itself."""
 
@@ -32,7 +33,7 @@ class Part:
     method: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Decisions:
     """What must stay out, or may not be exposed yet, so that the source compiles."""
 

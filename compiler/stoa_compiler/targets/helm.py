@@ -6,7 +6,6 @@ content, so a new bundle is new names in the pod's template, and that rolls the 
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
@@ -20,6 +19,7 @@ from stoa_compiler.checks.platform import RUNTIME_ZONE
 from stoa_compiler.diagnostics import Note, Report, Rule, listed
 from stoa_compiler.graph import Graph, Origin
 from stoa_compiler.networks import NEVER, PRIVATE, blocks
+from stoa_compiler.records import record
 from stoa_compiler.source import Span
 from stoa_compiler.target import Artifact, Artifacts, Target
 from stoa_schemas import bundle
@@ -158,7 +158,7 @@ def _drain_seconds(graph: Graph, environment: str) -> int:
 # Packing
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Piece:
     """A file, or a part of one, as a ConfigMap holds it."""
 

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from stoa_compiler.records import record
 from stoa_compiler.verify_bundle.findings import APPROVAL, BEYOND, CROSSING, MISMATCH, ROLE_MISSING, SECRET, TOKEN
 from stoa_compiler.verify_bundle.reading import Json, Read
 from stoa_schemas import bundle
@@ -15,7 +15,7 @@ ASYMMETRIC = frozenset({"ES256", "ES384", "EdDSA", "PS256", "PS384", "PS512", "R
 _EFFECT = {"none": "tools:read", "read": "tools:read", "write": "tools:write", "destructive": "tools:destructive"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Access:
     """A role and a tool that it may call."""
 

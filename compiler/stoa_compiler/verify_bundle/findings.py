@@ -1,11 +1,11 @@
 """What can be wrong with a bundle, and where in it."""
 
-from dataclasses import dataclass
+from stoa_compiler.records import record
 
 Step = str | int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Invariant:
     """Something that holds of every bundle."""
 
@@ -99,7 +99,7 @@ INVARIANTS = (
 )
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@record(order=True)
 class Finding:
     """An invariant that does not hold, and the place that shows it."""
 

@@ -1,12 +1,12 @@
 """A bundle compared with the source that it is said to come from: each target's own readers against the graph."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from stoa_compiler import pipeline
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.graph import Graph
+from stoa_compiler.records import record
 from stoa_compiler.target import Artifact
 from stoa_compiler.targets import MODULES, target_named
 from stoa_compiler.verify_bundle import declared
@@ -14,7 +14,7 @@ from stoa_compiler.verify_bundle.findings import MISMATCH, Finding
 from stoa_schemas import bundle
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Compared:
     """What the source says of a bundle."""
 

@@ -3,14 +3,15 @@
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+
+from stoa_schemas.base import camel_case
 
 Standing = Literal["pending", "approved", "rejected", "used", "withdrawn", "expired"]
 
 
 class _Border(BaseModel):
     model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
+        extra="forbid", frozen=True, alias_generator=camel_case, populate_by_name=True, serialize_by_alias=True
     )
 
 

@@ -114,7 +114,7 @@ class BasicAuth(Closed):
 
     type: Literal["basic"]
     """How the credential is sent."""
-    username: Annotated[str, Field(pattern=r"^[^:\s]{1,128}$")]
+    username: Annotated[str, Field(pattern=r"^[^:\s]+$", max_length=128)]
     """The user name."""
     secret: SecretRef
     """Where the password is kept."""

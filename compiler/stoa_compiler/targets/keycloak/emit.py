@@ -11,9 +11,8 @@ from stoa_compiler.graph import ConsumerNode, Graph, GroupNode, Origin, PersonNo
 from stoa_compiler.target import Artifact, Artifacts
 from stoa_compiler.targets.keycloak.marks import BUILT_IN, GATE, MARK, MEMBERS
 from stoa_compiler.targets.keycloak.strategy import RealmPart, parts
-from stoa_schemas.bundle import MCP_SCOPE, ROLES_CLAIM, TENANT_CLAIM
 from stoa_schemas.documents.platform import Identity, McpClient
-from stoa_schemas.names import PLATFORM_TENANT
+from stoa_schemas.names import MCP_SCOPE, PLATFORM_TENANT, ROLES_CLAIM, TENANT_CLAIM
 
 _TENANT_SCOPE = "stoa-tenant"
 _ROLES_SCOPE = "stoa-roles"

@@ -4,14 +4,14 @@ Written from Keycloak's behaviour alone: nothing here knows how the file was mad
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from stoa_schemas.bundle import ROLES_CLAIM, TENANT_CLAIM
+from stoa_compiler.records import record
+from stoa_schemas.names import ROLES_CLAIM, TENANT_CLAIM
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Account:
     """A user as tokens see it: everything its groups bring included."""
 
@@ -20,7 +20,7 @@ class Account:
     client_roles: frozenset[tuple[str, str]]
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Token:
     """What an access token says."""
 
@@ -31,7 +31,7 @@ class Token:
     scopes: frozenset[str]
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class Realm:
     """A realm as Keycloak reads it, and the tokens that it issues."""
 

@@ -1,12 +1,13 @@
 """The realms of an environment: one for all tenants, or one for each and one for the platform's own people."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stoa_compiler.graph import Graph
+from stoa_compiler.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RealmPart:
     """What one realm holds."""
 

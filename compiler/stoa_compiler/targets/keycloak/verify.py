@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from stoa_compiler.diagnostics import Note, Report, Rule, listed
 from stoa_compiler.graph import Graph, Origin, PersonNode, TenantNode
+from stoa_compiler.records import record
 from stoa_compiler.source import Loc
 from stoa_compiler.target import Artifact, Artifacts
 from stoa_compiler.targets.keycloak import exact
@@ -40,8 +41,7 @@ from stoa_compiler.targets.keycloak.rules import (
     WRONG_TOKEN,
 )
 from stoa_compiler.targets.keycloak.strategy import RealmPart, parts
-from stoa_schemas.bundle import MCP_SCOPE, ROLES_CLAIM, TENANT_CLAIM
-from stoa_schemas.names import PLATFORM_TENANT
+from stoa_schemas.names import MCP_SCOPE, PLATFORM_TENANT, ROLES_CLAIM, TENANT_CLAIM
 
 
 def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report) -> None:
@@ -117,7 +117,7 @@ def _unreadable(where: Origin, message: str, report: Report) -> None:
     report.add(UNREADABLE, where.document.span(where.loc), message)
 
 
-@dataclass(frozen=True)
+@record(slots=False)
 class _Declared:
     """A client as it was declared."""
 

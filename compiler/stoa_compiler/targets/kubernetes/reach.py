@@ -5,10 +5,11 @@ Selectors in one peer must all match (AND); peers of a rule, rules and policies 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address, ip_network
 from typing import Any, Literal
+
+from stoa_compiler.records import record
 
 Direction = Literal["Ingress", "Egress"]
 Labels = Mapping[str, str]
@@ -18,7 +19,7 @@ class Unknown(Exception):
     """A policy says something that this reader does not know: nothing can be promised of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pod:
     """A pod that is asked about."""
 
@@ -26,7 +27,7 @@ class Pod:
     labels: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Port:
     """A port that is asked about."""
 
