@@ -331,18 +331,18 @@ def _verify_files(values: HelmValues, compiled: Mapping[str, bytes], span: Span,
     names: set[str] = set()
     for config_map in values.bundle.config_maps:
         data = {file.key: file.content.encode() for file in config_map.files}
+        held = {key: hashlib.sha256(text).hexdigest() for key, text in data.items()}
         if len(data) != len(config_map.files):
             report.add(CLASH, span, f"ConfigMap `{config_map.name}` has one key for two files")
         for file in config_map.files:
             if file.path in mounted:
                 report.add(CLASH, span, f"`{file.path}` is mounted twice")
             mounted[file.path] = data[file.key]
-            digests[file.path] = hashlib.sha256(data[file.key]).hexdigest()
+            digests[file.path] = held[file.key]
         if config_map.name in names:
             report.add(CLASH, span, f"two ConfigMaps are called `{config_map.name}`")
         names.add(config_map.name)
-        held = bundle.canonical({file.key: digests[file.path] for file in config_map.files})
-        named = "stoa-bundle-" + hashlib.sha256(held).hexdigest()[:16]
+        named = "stoa-bundle-" + hashlib.sha256(bundle.canonical(held)).hexdigest()[:16]
         if config_map.name != named:
             report.add(WRONG_NAME, span, f"ConfigMap `{config_map.name}` holds what would be called `{named}`")
         size = sum(len(key.encode()) + len(text) for key, text in data.items())

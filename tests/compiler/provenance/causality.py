@@ -77,8 +77,10 @@ def _of_object(item: Any) -> str | None:
         return None
     if "metadata" in item:
         return f"{{{item.get('kind')} {item['metadata'].get('name')}}}"
+    if "files" in item:  # A ConfigMap's own name changes with what it holds.
+        return f"{{{' '.join(str(file['path']) for file in item['files'])}}}"
     key = next((k for k in _IDENTITIES if isinstance(item.get(k), str | int)), None)
-    return None if key is None or "files" in item else f"{{{key}={item[key]} {item.get('kind', '')}}}"
+    return None if key is None else f"{{{key}={item[key]} {item.get('kind', '')}}}"
 
 
 def _of_scalar(item: Any) -> str | None:
