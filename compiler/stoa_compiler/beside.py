@@ -19,40 +19,59 @@ def beside(work: Callable[[], T], dump: Callable[[T], bytes], load: Callable[[by
 
     Only for processes without other threads: a child of one that has some could wait for ever.
     """
+    channel = _channel()
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _work(work, dump, writing)
+        _work(work, dump, channel, writing)
     os.close(writing)
 
     def result() -> T:
-        with open(reading, "rb") as stream:  # noqa: PTH123
-            sent = stream.read()
-        os.waitpid(child, 0)
-        if sent[:1] == b"=":
-            return load(sent[1:])
-        if sent[:1] == b"!":
-            import pickle
+        try:
+            with open(reading, "rb", buffering=0) as stream:  # noqa: PTH123
+                kind = stream.read(1)
+            os.lseek(channel, 0, os.SEEK_SET)
+            with open(channel, "rb", buffering=0) as stream:  # noqa: PTH123
+                sent = stream.read() if kind else b""
+            if kind == b"=":
+                return load(sent)
+            if kind == b"!":
+                import pickle
 
-            raise pickle.loads(sent[1:])
-        raise RuntimeError("a process that worked beside this one was killed; was there too little memory?")
+                raise pickle.loads(sent)
+            raise RuntimeError("a process that worked beside this one was killed; was there too little memory?")
+        finally:
+            os.waitpid(child, 0)  # Only now: a child that has told all takes a while to give back its memory.
 
     return result
 
 
-def _work(work: Callable[[], Any], dump: Callable[[Any], bytes], writing: int) -> NoReturn:
-    """Does the work, sends its result or what it raised, and ends the child."""
+def _channel() -> int:
+    """A file without a name, which holds a result until it is asked for: nobody waits for a reader, as at a pipe."""
+    if sys.platform == "linux":
+        return os.memfd_create("stoa")
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _work(work: Callable[[], Any], dump: Callable[[Any], bytes], channel: int, writing: int) -> NoReturn:
+    """Does the work, leaves its result or what it raised, tells that it is there, and ends the child."""
     try:
         try:
-            sent = b"=" + dump(work())
+            kind, sent = b"=", dump(work())
         except BaseException as error:
             import pickle
 
-            sent = b"!" + pickle.dumps(error)
-        with open(writing, "wb") as stream:
-            stream.write(sent)
+            kind, sent = b"!", pickle.dumps(error)
+        with open(channel, "wb", buffering=0) as stream:  # noqa: PTH123
+            left = memoryview(sent)
+            while left:
+                left = left[stream.write(left) :]
+        os.write(writing, kind)
     finally:
         os._exit(0)

@@ -153,10 +153,14 @@ MANY_TENANTS = 500
 came to."""
 
 
+AHEAD = 1.14
+"""How much more this process takes than a child, which has its share to send as well."""
+
+
 def beside_here(count: int, making: Making, source: Source) -> list[Share]:
     """The source's shares, `count` at a time, made on this machine: children make all but the first of each round."""
     rounds = -(-source.tenants // (count * MANY_TENANTS)) or 1
-    parts = divided(source, count * rounds)
+    parts = divided(source, count * rounds, AHEAD if rounds == 1 else 1.0)
     if len(parts) == 1:
         return [making.share(source)]
     from stoa_compiler.sending import send  # Only here: small sources send nothing.
@@ -205,8 +209,11 @@ def whole(shares: Sequence[Share], known: Mapping[str, Sequence[bytes]], source:
     return Share(report.found, together, parts, proved, tools)
 
 
-def divided(source: Source, count: int) -> list[Source]:
-    """The source narrowed to as many groups of tenants, of about as many bytes each; itself where it is one."""
+def divided(source: Source, count: int, ahead: float = 1.0) -> list[Source]:
+    """The source narrowed to as many groups of tenants, of about as many bytes each; itself where it is one.
+
+    The first group has `ahead` times the bytes of another.
+    """
     if count == 1:
         return [source]
     sizes: dict[str, int] = {}
@@ -216,7 +223,8 @@ def divided(source: Source, count: int) -> list[Source]:
     size, groups = max(sum(sizes.values()), 1), [set[str]() for _ in range(count)]
     before = 0
     for tenant in sorted(sizes):
-        groups[min(before * count // size, count - 1)].add(tenant)
+        at = before / size * (count - 1 + ahead)
+        groups[0 if at < ahead else min(1 + int(at - ahead), count - 1)].add(tenant)
         before += sizes[tenant]
     return [source.narrowed(group) for group in groups if group] or [source]
 

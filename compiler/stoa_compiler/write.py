@@ -28,7 +28,8 @@ class Content(Protocol):
 
 _MANY_FILES = 64
 """Files from which on threads are worth their start."""
-_WRITERS = 4
+_WAITING = 3
+"""Threads that wait for the disk."""
 
 
 class NotABundle(Exception):
@@ -160,25 +161,43 @@ def _linked(old: Path, new: Path) -> bool:
 
 
 def _flushed(files: Mapping[Path, bytes]) -> None:
-    """Writes the files, each to the disk itself. Several wait for the disk side by side: that is most of the time."""
+    """Writes the files, each to the disk itself. Of many, some are written while others wait for the disk."""
     if len(files) < _MANY_FILES:
         for path, content in files.items():
-            _flushed_one(path, content)
+            _flush(_written(path, content))
         return
-    from concurrent.futures import ThreadPoolExecutor
+    from collections import deque
+    from concurrent.futures import Future, ThreadPoolExecutor
 
-    with ThreadPoolExecutor(_WRITERS) as writers:
-        for done in [writers.submit(_flushed_one, path, content) for path, content in files.items()]:
+    with ThreadPoolExecutor(_WAITING) as waiting:
+        flushed: deque[Future[None]] = deque()
+        for path, content in files.items():
+            flushed.append(waiting.submit(_flush, _written(path, content)))
+            if len(flushed) > _MANY_FILES:  # No more files are open at a time.
+                flushed.popleft().result()
+        for done in flushed:
             done.result()
 
 
-def _flushed_one(path: Path, content: bytes) -> None:
+def _written(path: Path, content: bytes) -> int:
+    """The open file, with its content in the system's hands."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    with open(descriptor, "wb", buffering=0) as stream:  # noqa: PTH123
+    try:
         left = memoryview(content)
         while left:
-            left = left[stream.write(left) :]
+            left = left[os.write(descriptor, left) :]
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _flush(descriptor: int) -> None:
+    """Brings the open file to the disk, and closes it."""
+    try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sweep(out: Path) -> None:
