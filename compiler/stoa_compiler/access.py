@@ -55,13 +55,16 @@ def access(
     granted = [(g.role, g.effect, [segments(p) for p in g.tools]) for g in grants]
     table = {}
     for name, role in sorted(roles.items()):
-        allow = [p for r, effect, patterns in granted if r == name and effect == "allow" for p in patterns]
-        deny = [p for r, effect, patterns in granted if r == name and effect == "deny" for p in patterns]
-        table[name] = tuple(
-            tool
-            for tool, permission, of_tool in (tools if allow else ())
-            if permission in role.permissions
-            and any(fits(p, of_tool) for p in allow)
-            and not any(fits(p, of_tool) for p in deny)
-        )
+        mine = [(effect, p) for r, effect, patterns in granted if r == name for p in patterns]
+        chosen = {"allow": set[str](), "deny": set[str]()}
+        for effect, (tenant, contract, operation) in mine:  # `fits`, written out: it is asked for every tool.
+            chosen[effect].update(
+                tool
+                for tool, permission, (t, c, o) in tools
+                if (operation == "*" or operation == o)
+                and (contract == "*" or contract == c)
+                and (tenant == "*" or tenant == t)
+                and permission in role.permissions
+            )
+        table[name] = tuple(sorted(chosen["allow"] - chosen["deny"]))
     return table

@@ -68,7 +68,7 @@ def _work(work: Callable[[], Any], dump: Callable[[Any], bytes], channel: int, w
             import pickle
 
             kind, sent = b"!", pickle.dumps(error)
-        with open(channel, "wb", buffering=0) as stream:  # noqa: PTH123
+        with open(channel, "wb", buffering=0) as stream:
             left = memoryview(sent)
             while left:
                 left = left[stream.write(left) :]

@@ -554,7 +554,7 @@ def legacy_output_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _repoint(node: Any) -> Any:
-    if isinstance(node, Mapping):
+    if isinstance(node, dict):
         return {
             k: f"#/properties/result{v[1:]}"
             if k == "$ref" and isinstance(v, str) and v.startswith("#") and not v.startswith("#/$defs/")
