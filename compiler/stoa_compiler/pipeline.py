@@ -187,12 +187,13 @@ def render(
     beyond: list[tuple[Target, Callable[[], Made]]] = []
     targets = targets_of(graph, environment)
     files_of = graph.files if jobs > 1 else {}
-    for number, target in enumerate(targets):
+    carried_ones = {name for target in targets for name in target.carries}
+    aside = [t for t in targets[:-1] if t.name not in carried_ones] if jobs > 1 else []
+    for target in sorted(targets, key=lambda t: t not in aside or bool(t.carries)):  # Those that need nobody begin.
         carried = {p: a for p, a in files.items() if p.split("/")[0] in target.carries}
         proved = {a.path: a for made in parts[target.name].values() for a in made} if target.name in parts else None
         make = partial(_made, target, graph, environment, carried, proved, watch)
-        after = targets[number + 1 :]
-        if jobs > 1 and after and not any(target.name in later.carries for later in after):
+        if target in aside:
             from stoa_compiler import sending  # Only here: small sources send nothing.
 
             beyond.append((target, beside(make, sending.send, partial(sending.receive, file=files_of.__getitem__))))

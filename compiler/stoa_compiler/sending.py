@@ -67,15 +67,13 @@ def _rendered(path: str, media_type: str, content: bytes, origins: Any, digest: 
 
 
 def _model(model: BaseModel) -> tuple[Any, ...]:
-    return _made, (type(model), model.__dict__, _names(model.__pydantic_fields_set__))
+    names = frozenset(model.__pydantic_fields_set__)
+    return _made, (type(model), model.__dict__, _SENT_NAMES.setdefault(names, names))
 
 
-def _names(names: set[str]) -> set[str]:
-    """The same names, one object for all who have them; nobody changes those of a frozen model."""
-    return _NAMES.setdefault(frozenset(names), names)
-
-
+_SENT_NAMES: dict[frozenset[str], frozenset[str]] = {}
 _NAMES: dict[frozenset[str], set[str]] = {}
+"""The same names are one object for all who have them; nobody changes those of a frozen model."""
 
 
 def _at(path: str, document: bool) -> Any:
@@ -83,19 +81,19 @@ def _at(path: str, document: bool) -> Any:
     raise AssertionError((path, document))
 
 
-def _made(model: type[BaseModel], values: dict[str, Any], names: set[str]) -> BaseModel:
-    """The model as it was; it was judged where it was sent."""
-    if not (isinstance(model, type) and issubclass(model, BaseModel) and isinstance(values, dict)):
+def _made(model: type[BaseModel], values: dict[str, Any], names: frozenset[str]) -> BaseModel:
+    """The model as it was; it was judged where it was sent. Written out: it is done for many."""
+    if not isinstance(model, type) or BaseModel not in model.__mro__ or type(values) is not dict:
         raise pickle.UnpicklingError("this is no model")
-    made = model.__new__(model)
-    for slot, value in (
-        ("__dict__", values),
-        ("__pydantic_fields_set__", _names(names)),
-        ("__pydantic_extra__", None),
-        ("__pydantic_private__", None),
-    ):
-        object.__setattr__(made, slot, value)
+    made = object.__new__(model)
+    _put(made, "__dict__", values)
+    _put(made, "__pydantic_fields_set__", _NAMES.get(names) or _NAMES.setdefault(names, set(names)))
+    _put(made, "__pydantic_extra__", None)
+    _put(made, "__pydantic_private__", None)
     return made
+
+
+_put = object.__setattr__
 
 
 class _Reducers(dict[type, Callable[[Any], tuple[Any, ...]]]):

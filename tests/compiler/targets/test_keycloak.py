@@ -14,6 +14,7 @@ from stoa_compiler.source import Document, SourceFile, Span, SpanTree
 from stoa_compiler.target import Artifact
 from stoa_compiler.targets import mcp
 from stoa_compiler.targets.keycloak import TARGET
+from stoa_compiler.targets.keycloak.verify import _is_harmless
 from stoa_schemas.bundle import PLATFORM_INDEX, PlatformIndex
 from stoa_schemas.documents import Consumer, Platform, Tenant
 
@@ -1012,3 +1013,26 @@ def test_keys_that_do_not_go_together_are_refused(
     TARGET.verify(changed, "prod", {a.path: a for a in TARGET.emit(changed, "prod", {})}, report)
     found = [(d.rule.code, d.message) for d in report.sorted()]
     assert any(c == code and message in said for c, said in found), found
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"a": "${x}"},
+        {"a": "x" * 256},
+        {"a": '"' * 256},
+        {"a": ["é" * 256]},
+        {"${": 1},
+        {"clientSecret": 1},
+        {"x": [{"passwordHash": 1}]},
+        {"a": "\x00"},
+    ],
+)
+def test_a_realm_is_looked_at_closely_where_a_text_could_do_harm(said: dict[str, Any]) -> None:
+    plain = {"a": "x" * 255, "passwordPolicy": "length(14)", "b": ["UPDATE_PASSWORD"], "c": {"d": '\\"' * 100}}
+    assert _is_harmless(json.dumps(plain))
+    for text in (json.dumps(plain | said), json.dumps(said | plain, ensure_ascii=False, indent=2)):
+        assert not _is_harmless(text)
+    assert not _is_harmless(json.dumps(plain).replace("UPDATE", "\\u0024{"))
+    for encoding in ("utf-16", "utf-16-le", "utf-32"):  # `json` reads these too.
+        assert not _is_harmless(json.dumps(plain).encode(encoding).decode("utf-8", "replace"))

@@ -5,9 +5,9 @@ Nothing of `emit` is used here: a mistake there must not excuse itself.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -99,10 +99,12 @@ def _verify(part: RealmPart, environment: str, found: Artifact | None, report: R
     except ValueError as error:
         _unreadable(where, f"`{part.path}` is not JSON: {error}", report)
         return
-    if not isinstance(data, dict):
+    if found is None or not isinstance(data, dict):
         _unreadable(where, f"`{part.path}` is not there, or not an object", report)
         return
-    proof = _Proof(part.graph, environment, Realm(data), report, part.platform)
+    proof = _Proof(
+        part.graph, environment, Realm(data), found.content.decode("utf-8", "replace"), report, part.platform
+    )
     before = len(report.found)
     try:
         for check in _CHECKS:
@@ -140,6 +142,8 @@ class _Proof:
     graph: Graph
     environment: str
     realm: Realm
+    text: str
+    """The realm's file."""
     report: Report
     platform_people: bool = True
     """Whether the platform's own people are in the realm."""
@@ -245,7 +249,7 @@ _SECRET_KEY = re.compile(r"(?i)secret|credential|privatekey|certificate|password
 def _check_texts(proof: _Proof) -> None:
     """No placeholder, nothing longer than a column, no secret."""
     spec = proof.graph.platform.spec
-    for kind, value in proof.realm.data.items() if not _is_harmless(proof.realm.data) else ():
+    for kind, value in proof.realm.data.items() if not _is_harmless(proof.text) else ():
         for entry in value if isinstance(value, list) else [value]:
             for path, text, is_key in _texts(entry):
                 at = (kind, *path)
@@ -267,22 +271,25 @@ def _check_texts(proof: _Proof) -> None:
         proof.add(WRONG_ISSUER, proof.platform(*loc), f"`{issuer.issuer}` is not the realm `{realm}`")
 
 
-def _is_harmless(data: dict[str, Any]) -> bool:
-    """Whether no text of the realm can be any of these, wherever it stands: nearly always so, and seen at once."""
-    texts: list[str] = []
-    keys: set[str] = set()
-    waiting: list[Any] = [data]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            texts.append(value)
-        elif isinstance(value, dict):
-            keys.update(value)
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
-    texts.extend(keys)
-    return max(map(len, texts)) <= _LIMIT and "${" not in "\0".join(texts) and not any(map(_SECRET_KEY.search, keys))
+def _is_harmless(text: str) -> bool:
+    """Whether no text of the realm can be any of these, wherever it stands: nearly always so, and seen at once.
+
+    A name that holds one of the words of `_SECRET_KEY` is a key before a colon; `passwordPolicy` is none of them.
+    """
+    return not _harm()(text.replace('"passwordPolicy":', "", 1))
+
+
+@cache
+def _harm() -> Callable[[str], bool]:
+    """Tells whether a realm's file has a text to look at closely; the library's engine is fast with large ones."""
+    import jsonschema_rs
+
+    words = "secret|credential|privatekey|certificate|password|registrationaccesstoken"
+    # A file in another encoding shows by NUL or by what stands for what is no UTF-8.
+    pattern = rf"""[\x00\uFFFD]|\$\{{|\\u|(?:[^"\\]|\\.){{{_LIMIT + 1}}}|(?i:{words})[^"]*"\s*:"""
+    return jsonschema_rs.Draft202012Validator(
+        {"pattern": pattern}, pattern_options=jsonschema_rs.RegexOptions()
+    ).is_valid
 
 
 def _dotted(path: Loc) -> str:
