@@ -3,6 +3,7 @@
 import os
 import re
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -12,27 +13,15 @@ from stoa_compiler.diagnostics import Report, Rule
 from stoa_compiler.source import Span
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
+_TEXT = "tag:yaml.org,2002:str"
+_COLLECTIONS: dict[type[yaml.Node], str] = {
+    yaml.MappingNode: "tag:yaml.org,2002:map",
+    yaml.SequenceNode: "tag:yaml.org,2002:seq",
+}
 _LONG = 1000
 """Characters from which on a line in a literal block is read by itself: nearly always a file that is carried."""
 
 _HEAD = re.compile(rb'( *(?:- )?)(?:[\w./-]+|"[\w./-]+"): \|(-?)')
-
-
-class _UniqueKeys(_Loader):  # type: ignore[misc]
-    blocks: dict[str, str]
-    """Texts by what stands for them in the document, until it is read."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if len(set(keys)) != len(keys):
-            raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
-
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
-        return self.blocks.pop(node.value, None) or super().construct_scalar(node)
 
 
 def document(content: bytes) -> Any:
@@ -55,15 +44,59 @@ def documents(content: bytes) -> list[Any]:
 
 
 def _load(text: str, blocks: dict[str, str]) -> list[Any]:
-    loader = _UniqueKeys(text)
-    loader.blocks = blocks
+    loader = _Loader(text)
     try:
         found = []
-        while loader.check_data():
-            found.append(loader.get_data())
+        while loader.check_node():
+            found.append(_Values(loader, blocks).of(loader.get_node()))
         return found
     finally:
         loader.dispose()
+
+
+@dataclass
+class _Values:
+    """What the nodes of one document say."""
+
+    loader: Any
+    blocks: dict[str, str]
+    """Texts by what stands for them in the document, until it is read."""
+    made: dict[int, Any] = field(default_factory=dict)
+    """Collections by their nodes, for whoever refers to one again; None while it is being made."""
+
+    def of(self, node: yaml.Node) -> Any:
+        """The node's value."""
+        if type(node) is yaml.ScalarNode:
+            if node.tag == _TEXT:
+                return self.blocks.pop(node.value, None) or node.value
+            return self.loader.construct_object(node, deep=True)
+        if node.tag != _COLLECTIONS[type(node)]:
+            raise _refused(node, "a collection has a tag")
+        if id(node) in self.made:
+            if self.made[id(node)] is None:
+                raise _refused(node, "a collection holds itself")
+            return self.made[id(node)]
+        self.made[id(node)] = None
+        found = self.made[id(node)] = self._mapping(node) if type(node) is yaml.MappingNode else self._sequence(node)
+        return found
+
+    def _sequence(self, node: yaml.Node) -> list[Any]:
+        return [self.of(item) for item in node.value]
+
+    def _mapping(self, node: yaml.Node) -> dict[Any, Any]:
+        mapping: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            if type(key_node) is not yaml.ScalarNode or key_node.tag == "tag:yaml.org,2002:merge":
+                raise _refused(key_node, "a key is no scalar")
+            key = self.of(key_node)
+            if key in mapping:
+                raise _refused(key_node, "a key is there twice")
+            mapping[key] = self.of(value_node)
+        return mapping
+
+
+def _refused(node: yaml.Node, why: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, why, node.start_mark)
 
 
 def _without_blocks(content: bytes) -> tuple[str, dict[str, str]]:

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from stoa_compiler import blockyaml
+from stoa_compiler import blockyaml, readback
 
 NASTY = st.sampled_from(list('\x00\t\n\r"\\ #:-|{}$%\x7f\x80\x85\xa0\u2028\u2029\ufeff\ufffe\N{GRINNING FACE}é<&'))
 TEXT = st.text(st.one_of(NASTY, st.characters(exclude_categories=["Cs"])), max_size=40)
@@ -35,6 +35,7 @@ def test_readers_of_yaml_1_1_and_1_2_get_the_value_back(document: dict[str, Any]
     text = blockyaml.dump(document).decode()
     assert yaml.safe_load(text) == document
     assert ruamel(text) == document
+    assert readback.document(text.encode()) == document
 
 
 @settings(max_examples=200, deadline=None)

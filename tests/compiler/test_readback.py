@@ -78,3 +78,31 @@ def test_more_than_one_document_is_refused() -> None:
     with pytest.raises(yaml.YAMLError, match="more than one"):
         readback.document(b"a: 1\n---\nb: 2\n")
     assert readback.documents(b"a: 1\n---\nb: 2\n") == [{"a": 1}, {"b": 2}]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: &a [*a]\n", "holds itself"),
+        ("a: !!set {b}\n", "has a tag"),
+        ("? [a]\n: b\n", "no scalar"),
+        ("a: &a {b: 1}\nc: {<<: *a}\n", "no scalar"),
+        ("a: 1\na: 2\n", "twice"),
+        ("a: !!python/name:os.system x\n", "constructor"),
+    ],
+)
+def test_what_no_rendering_holds_is_refused(text: str, why: str) -> None:
+    with pytest.raises(yaml.YAMLError, match=why):
+        readback.document(text.encode())
+
+
+def test_a_reference_is_read_once_however_often_it_is_made() -> None:
+    text = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
+    found = readback.document(text.encode())
+    assert found["a59"][0] is found["a59"][1] is found["a58"]
+
+
+def test_scalars_are_what_helm_reads() -> None:
+    assert readback.document(b"a: 1\nb: true\nc: null\nd: 1.5\ne: '1'\nf:\n") == {
+        "a": 1, "b": True, "c": None, "d": 1.5, "e": "1", "f": None,
+    }  # fmt: skip

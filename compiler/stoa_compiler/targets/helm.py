@@ -205,8 +205,12 @@ def _leaves(pieces: list[Piece], depth: int) -> Iterator[list[Piece]]:
 
 
 def _bit(path: str, position: int) -> int:
-    digest = hashlib.sha256(path.encode()).digest()
-    return digest[position // 8] >> (7 - position % 8) & 1
+    return _leaf(path)[position // 8] >> (7 - position % 8) & 1
+
+
+@cache
+def _leaf(path: str) -> bytes:
+    return hashlib.sha256(path.encode()).digest()
 
 
 def _split(artifact: Artifact) -> list[Piece]:
