@@ -59,6 +59,9 @@ _FLOW = re.compile(
 )
 """One token of a flow collection: bracket, comma, text in quotes, plain text; and the colon that makes it a key."""
 _END = re.compile(r" *(?: #.*)?")
+_WORDS = r"[A-Za-z_][A-Za-z0-9_]*: [A-Za-z0-9_][A-Za-z0-9_./+-]*"
+_FLAT_MAPPING = re.compile(rf"\{{({_WORDS}(?:, {_WORDS})*)\}}")
+"""A flow mapping of words to words, as most are: `{type: integer, minimum: 1}`."""
 
 _NOTHING, _OPEN, _VALUE, _TEXT, _FLAT, _COPY, _BLOCK_TEXT = range(7)
 """What stands on a line: nothing, a key alone, a value, plain text that may go on, a collection of scalars, one of
@@ -209,6 +212,9 @@ def _value(rest: str) -> tuple[int, Any]:
             raise _Odd
         return _VALUE, quoted[1] if first == '"' else quoted[1].replace("''", "'")
     if first == "[" or first == "{":
+        flat = _FLAT_MAPPING.fullmatch(rest)
+        if flat is not None:
+            return _FLAT, _flat(flat[1])
         value, end = _collection(rest, 0, 0)
         if not _END.fullmatch(rest, end):
             raise _Odd
@@ -288,6 +294,17 @@ def _block(lines: list[str], index: int, depth: int, header: str) -> tuple[int, 
     else:
         joined = "\n".join(text)
     return index, joined if header.endswith("-") else joined + "\n"
+
+
+def _flat(pairs: str) -> dict[str, Any]:
+    """The mapping that the pairs of words are."""
+    mapping: dict[str, Any] = {}
+    for pair in pairs.split(", "):
+        key, _, word = pair.partition(": ")
+        if key in mapping or key in _SIMPLE:
+            raise _Odd
+        mapping[key] = _scalar(word)
+    return mapping
 
 
 def _collection(text: str, at: int, level: int) -> tuple[Any, int]:

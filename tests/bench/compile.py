@@ -504,7 +504,8 @@ def _most_of(size: Size) -> str:
     whole = sum(cost for cost, _ in laps)
     most = sorted(laps, reverse=True)[:4]
     shown = ", ".join(f"{name} {cost / whole:.0%}" for cost, name in most)
-    return f"most of its CPU: {shown}; tried: shares of tenants, reading by lines, carried files as they are (ADR 0021, 0023)"
+    tried = "shares of tenants, reading by lines, carrying files as they are (ADR 0005, 0021, 0023)"
+    return f"most of its CPU: {shown}; tried: {tried}"
 
 
 def _write(text: str, figures: Figures) -> None:
