@@ -1,6 +1,7 @@
 """A schema that one look finds plain has no mistake for those who look closely."""
 
 import itertools
+import json
 from typing import Any
 
 import pytest
@@ -41,6 +42,7 @@ def closely(schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Report:
     report = Report()
     with monkeypatch.context() as patch:
         patch.setattr(schemas, "is_plain", lambda schema: False)
+        patch.setattr(schemas, "is_ordinary", lambda schema: False)
         schemas.check_schema(DOCUMENT, ("spec", "operations", "o", "input"), schema, report)
     return report
 
@@ -53,6 +55,51 @@ def closely(schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Report:
 def test_what_is_plain_has_no_mistake(schema: dict[str, Any]) -> None:
     if schemas.is_plain(schema):
         assert not closely(schema, pytest.MonkeyPatch()).found
+
+
+COMMON: st.SearchStrategy[dict[str, Any]] = st.deferred(
+    lambda: st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(["object", "string", "array", "integer", "any", ["string", "null"], None]),
+            "properties": st.dictionaries(st.sampled_from(["a", "$ref", "pattern"]), COMMON, max_size=2),
+            "items": COMMON | st.booleans(),
+            "additionalProperties": COMMON | st.booleans(),
+            "required": st.lists(st.sampled_from(["a", "b", 1]), max_size=2),
+            "enum": st.lists(LEAVES, max_size=2) | LEAVES,
+            "minimum": LEAVES,
+            "maxLength": LEAVES,
+            "uniqueItems": LEAVES,
+            "default": LEAVES,
+            "title": LEAVES,
+            "pattern": LEAVES,
+        },
+    )
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(SCHEMAS | COMMON)
+def test_what_is_ordinary_is_plain(schema: dict[str, Any]) -> None:
+    if schemas.is_ordinary(schema):
+        assert schemas.is_plain(schema)
+
+
+def test_common_schemas_are_ordinary() -> None:
+    inner = {"type": "array", "items": {"type": "string", "maxLength": 3}, "uniqueItems": True}
+    assert schemas.is_ordinary({"type": "object", "properties": {"a": inner, "b": True}, "required": ["a"]})
+    repeated: dict[str, Any] = {"required": ["a", "a"]}
+    for odd in (repeated, {"minLength": -1}, {"minLength": True}, {"propertis": {}}, {"$ref": "#"}):
+        assert not schemas.is_ordinary({"properties": {"a": odd}})
+
+
+def test_of_a_large_document_every_schema_is_counted() -> None:
+    wide: dict[str, Any] = {"properties": {f"p{n}": {} for n in range(schemas.MAX_SCHEMA_NODES)}}
+    text = f"spec:\n  operations:\n    o:\n      input: {json.dumps(wide).replace(': {}', ':{}')}\n"
+    large = Document(SourceFile("a.yaml", "a.yaml", text.encode()), None, DOCUMENT.spans)
+    report = Report()
+    schemas.check_schema(large, ("spec", "operations", "o", "input"), wide, report)
+    assert [d.rule for d in report.found] == [schemas.UNBOUNDED_SCHEMA]
 
 
 @pytest.mark.parametrize(

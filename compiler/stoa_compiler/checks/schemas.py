@@ -138,7 +138,9 @@ def _operation(operation: OperationNode, report: Report) -> None:
 
 def check_schema(document: Document, loc: Loc, schema: Mapping[str, Any], report: Report) -> None:
     """Adds every mistake of the author's own schema at `loc`."""
-    if is_plain(schema):
+    # A schema has fewer nodes than a third of its document's bytes, and is no deeper than that can be.
+    small = len(document.file.content) < 3 * MAX_SCHEMA_NODES
+    if (small and is_ordinary(schema)) or is_plain(schema):
         return
     try:
         same = orjson.dumps(schema)
@@ -158,6 +160,39 @@ def check_schema(document: Document, loc: Loc, schema: Mapping[str, Any], report
         if len(_SOUND) >= MAX_KNOWN:
             _SOUND.clear()
         _SOUND.add(same)
+
+
+def is_ordinary(schema: Mapping[str, Any]) -> bool:
+    """Whether a small schema has only the commonest keywords, each with a value that it can have: then it is plain.
+
+    The library says so of a whole tree in a fifth of the time of `is_plain`.
+    """
+    return type(schema) is dict and _ordinary().is_valid(schema)
+
+
+@cache
+def _ordinary() -> jsonschema_rs.Draft202012Validator:
+    node = {"$ref": "#/$defs/node"}
+    count, number, text, some = (
+        {"type": "integer", "minimum": 0},
+        {"type": "number"},
+        {"type": "string"},
+        {"type": "array"},
+    )
+    keywords: dict[str, Any] = {
+        **dict.fromkeys(("maxItems", "maxLength", "maxProperties", "minItems", "minLength", "minProperties"), count),
+        **dict.fromkeys(("exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum"), number),
+        **dict.fromkeys(("description", "format", "title"), text),
+        **dict.fromkeys(("additionalProperties", "items"), node),
+        **dict.fromkeys(("const", "default"), True),
+        **dict.fromkeys(("enum", "examples"), some),
+        "properties": {"type": "object", "additionalProperties": node},
+        "required": {"type": "array", "items": text, "uniqueItems": True},
+        "type": {"enum": list(_TYPES)},
+        "uniqueItems": {"type": "boolean"},
+    }
+    tree = {"type": ["object", "boolean"], "properties": keywords, "additionalProperties": False}
+    return jsonschema_rs.Draft202012Validator({"$defs": {"node": tree}, **node})
 
 
 def is_plain(schema: Mapping[str, Any]) -> bool:
