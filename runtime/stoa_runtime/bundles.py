@@ -185,9 +185,10 @@ class Snapshot:
     def tool_id(self, wire_name: str) -> str | None:
         """The canonical id of a tenant's tool; None where there is none of this name. No catalog is parsed for it."""
         tenant = wire_name.partition("_")[0]
+        canonical = wire_name.replace("_", ":", 2)  # Made in either case: a name that exists takes no longer.
         if tenant not in self.tenants or wire_name not in self.tenants.facts(tenant).tools:
             return None
-        return wire_name.replace("_", ":", 2)
+        return canonical
 
     def secrets(self) -> frozenset[str]:
         """Every reference to a backend's credentials. No catalog is parsed for it."""

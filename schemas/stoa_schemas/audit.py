@@ -187,7 +187,7 @@ class DecisionEvent(Event):
     type: Literal["dev.gostoa.decision.v1"]
     """What the line is about."""
     subject: Annotated[str, Field(min_length=1)] | None = None
-    """The tool's canonical id; left out where there is none."""
+    """The tool's canonical id, or the name that was asked for where there is none; left out where there is neither."""
     traceparent: Annotated[str, Field(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")] | None = None
     """The call's span (W3C Trace Context), as the backend got it; left out where there is none."""
     data: Decision

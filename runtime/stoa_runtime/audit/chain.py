@@ -33,8 +33,9 @@ class Chain:
     def decision(self, event: Event) -> bytes:
         """The next line, about a decision."""
         line, data = self._envelope(DECISION), recorded(event)
-        if data["tool"]:
-            line["subject"] = data["tool"]
+        # A tool that somebody may not see and one that does not exist make lines of nearly one length, in one time.
+        if subject := data["tool"] or data["asked"]:
+            line["subject"] = subject
         if event.traceparent:
             line["traceparent"] = event.traceparent
         line["data"] = data
