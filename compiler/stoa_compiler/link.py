@@ -144,6 +144,11 @@ class _Documents:
         """Names of all tenants, sound or not."""
         return sorted({tenant for tenant, _ in self.declared})
 
+    @cached_property
+    def every_tenant(self) -> frozenset[str]:
+        """The same, to look one up in: with many tenants, each names at least its own."""
+        return frozenset(self.tenants)
+
     def owners(self, kind: str, name: str) -> Sequence[str]:
         """The tenants that have a document of this kind and name."""
         return sorted(t for (t, k), names in self.declared.items() if k == kind and name in names)
@@ -197,8 +202,9 @@ class _Linker:
         tenants = self.documents.tenants
         for index, allowed in enumerate(spec.backends.allowed_hosts):
             for at, tenant in enumerate(allowed.tenants):
-                loc = ("spec", "backends", "allowedHosts", index, "tenants", at)
-                self._known("tenant", tenant, tenants, document, loc)
+                if tenant not in self.documents.every_tenant:
+                    loc = ("spec", "backends", "allowedHosts", index, "tenants", at)
+                    self._known("tenant", tenant, tenants, document, loc)
 
     def people(
         self, tenant: str, document: Document, people: People, groups: Groups
@@ -401,7 +407,10 @@ class _Linker:
         tenant, contract, operation = pattern.split(":")
         if tenant == "*":
             return
-        if not self._known("tenant", tenant, self.documents.tenants, document, loc) or contract == "*":
+        if tenant not in self.documents.every_tenant:
+            self._known("tenant", tenant, self.documents.tenants, document, loc)
+            return
+        if contract == "*":
             return
         contracts = self.documents.names(tenant, "UniversalAPIContract")
         if not self._known("contract", contract, contracts, document, loc, f"{tenant}:") or operation == "*":

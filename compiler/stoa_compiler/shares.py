@@ -149,8 +149,8 @@ Engine = Callable[[Making, Source], list[Share]]
 
 
 MANY_TENANTS = 500
-"""So many tenants are in one process's hands at a time: what they were read into takes far more room than what they
-came to."""
+"""So many tenants are in one process's hands at a time, or twice as many where it is alone: what they were read into
+takes far more room than what they came to."""
 
 
 AHEAD = 1.08
@@ -159,7 +159,7 @@ AHEAD = 1.08
 
 def beside_here(count: int, making: Making, source: Source) -> list[Share]:
     """The source's shares, `count` at a time, made on this machine: children make all but the first of each round."""
-    rounds = -(-source.tenants // (count * MANY_TENANTS)) or 1
+    rounds = -(-source.tenants // max(count * MANY_TENANTS, 2 * MANY_TENANTS)) or 1
     parts = divided(source, count * rounds, AHEAD if rounds == 1 else 1.0)
     if len(parts) == 1:
         return [making.share(source)]
