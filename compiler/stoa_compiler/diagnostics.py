@@ -1,6 +1,6 @@
 """Findings: what is wrong, where, why, and what to do about it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from unicodedata import name
@@ -121,7 +121,7 @@ class Report:
         return sorted(dict.fromkeys(self.found), key=lambda d: d.order)
 
 
-def nearest(word: str, known: Sequence[str]) -> str | None:
+def nearest(word: str, known: Collection[str]) -> str | None:
     """The known word that `word` was probably meant to be."""
     lowered = {k.lower(): k for k in known}
     if word.lower() in lowered:

@@ -6,7 +6,7 @@ to decide, and what stands at such a place is never touched.
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 from stoa_compiler.diagnostics import Edit, Fix
@@ -39,7 +39,7 @@ def is_guarded(loc: Loc) -> bool:
     return not GUARDED.isdisjoint(step for step in loc if isinstance(step, str))
 
 
-def only_meaning(word: str, known: Sequence[str]) -> str | None:
+def only_meaning(word: str, known: Collection[str]) -> str | None:
     """The one of `known` that `word` can only have meant; None where none is near, or two are."""
     alike = sorted(((_likeness(word, k), k) for k in known), reverse=True)
     if not alike or alike[0][0] < _SURE or (len(alike) > 1 and alike[1][0] > _POSSIBLE and alike[0][0] < 1):
@@ -76,7 +76,7 @@ def without_anchor(file: SourceFile, span: Span) -> Fix:
     return deleted(Span(span.file, span.line, start, span.line, end), "the anchor, which nothing uses")
 
 
-def meant(document: Document, loc: Loc, known: Sequence[str], in_key: bool = False) -> Fix | None:
+def meant(document: Document, loc: Loc, known: Collection[str], in_key: bool = False) -> Fix | None:
     """The only one of `known` that the key or value at `loc` can have meant."""
     span = document.span(loc, "key" if in_key else "value")
     found = loc[-1] if in_key else _value(document, loc)

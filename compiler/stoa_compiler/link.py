@@ -5,7 +5,7 @@ cause once, and nothing that only follows from it.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
 from typing import TypeVar
@@ -140,14 +140,9 @@ class _Documents:
         return self.declared.get((tenant, kind), ())
 
     @cached_property
-    def tenants(self) -> Sequence[str]:
-        """Names of all tenants, sound or not."""
-        return sorted({tenant for tenant, _ in self.declared})
-
-    @cached_property
-    def every_tenant(self) -> frozenset[str]:
-        """The same, to look one up in: with many tenants, each names at least its own."""
-        return frozenset(self.tenants)
+    def tenants(self) -> Collection[str]:
+        """Names of all tenants, sound or not, sorted. They are keys: with many, each is looked up at least once."""
+        return dict.fromkeys(sorted({tenant for tenant, _ in self.declared})).keys()
 
     def owners(self, kind: str, name: str) -> Sequence[str]:
         """The tenants that have a document of this kind and name."""
@@ -202,9 +197,8 @@ class _Linker:
         tenants = self.documents.tenants
         for index, allowed in enumerate(spec.backends.allowed_hosts):
             for at, tenant in enumerate(allowed.tenants):
-                if tenant not in self.documents.every_tenant:
-                    loc = ("spec", "backends", "allowedHosts", index, "tenants", at)
-                    self._known("tenant", tenant, tenants, document, loc)
+                loc = ("spec", "backends", "allowedHosts", index, "tenants", at)
+                self._known("tenant", tenant, tenants, document, loc)
 
     def people(
         self, tenant: str, document: Document, people: People, groups: Groups
@@ -386,7 +380,9 @@ class _Linker:
                 self.report.add(SOURCE_BROKEN, document.span((*loc, "file")), error.message, notes)
         return self._descriptions[path]
 
-    def _known(self, what: str, name: str, known: Sequence[str], document: Document, loc: Loc, after: str = "") -> bool:
+    def _known(
+        self, what: str, name: str, known: Collection[str], document: Document, loc: Loc, after: str = ""
+    ) -> bool:
         """Whether `name` is among `known`; reports it at `loc`, where it follows `after`, where it is not."""
         if name in known:
             return True
@@ -407,10 +403,7 @@ class _Linker:
         tenant, contract, operation = pattern.split(":")
         if tenant == "*":
             return
-        if tenant not in self.documents.every_tenant:
-            self._known("tenant", tenant, self.documents.tenants, document, loc)
-            return
-        if contract == "*":
+        if not self._known("tenant", tenant, self.documents.tenants, document, loc) or contract == "*":
             return
         contracts = self.documents.names(tenant, "UniversalAPIContract")
         if not self._known("contract", contract, contracts, document, loc, f"{tenant}:") or operation == "*":

@@ -159,7 +159,7 @@ AHEAD = 1.08
 
 def beside_here(count: int, making: Making, source: Source) -> list[Share]:
     """The source's shares, `count` at a time, made on this machine: children make all but the first of each round."""
-    rounds = -(-source.tenants // max(count * MANY_TENANTS, 2 * MANY_TENANTS)) or 1
+    rounds = -(-source.tenants // (max(count, 2) * MANY_TENANTS)) or 1
     parts = divided(source, count * rounds, AHEAD if rounds == 1 else 1.0)
     if len(parts) == 1:
         return [making.share(source)]
