@@ -1,17 +1,16 @@
 """Again: a source compiled on every save, in one process. Tenants whose files are as they were are not looked at."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stoa_compiler.diagnostics import Report, Stop
-from stoa_compiler.graph import Graph, TenantNode
+from stoa_compiler.graph import Graph
 from stoa_compiler.load import PLATFORM_FILE, Source, load
 from stoa_compiler.pipeline import Bundle, check_together, judge_tenants, render, targets_of
 from stoa_compiler.records import record
-from stoa_compiler.shares import FORGETFUL, Making, Parts, Share
+from stoa_compiler.shares import FORGETFUL, Making, One, whole
 from stoa_compiler.source import SourceFile
-from stoa_compiler.target import Artifact
+from stoa_compiler.targets import MODULES
 from stoa_compiler.watch import UNWATCHED
 
 Stamps = Mapping[str, tuple[int, ...]]
@@ -23,8 +22,7 @@ class _State:
     """A source without errors, and what came of it."""
 
     stamps: Stamps
-    tenants: Mapping[str, TenantNode]
-    parts: Parts
+    tenants: Mapping[str, One]
 
 
 @record(slots=False)
@@ -54,23 +52,20 @@ class Again:
         report = Report()
         state, unchanged = self._state, self._unchanged(stamps)
         source = load(self._root, report, known=unchanged)
-        share = self._making().share(source)
-        report.found.extend(share.found)
+        made = Making(self._judge, targets_of, [self._environment], MODULES.keys(), FORGETFUL, UNWATCHED).share(source)
+        known = {name: state.tenants[name] for name in unchanged} if state is not None else {}
+        share = whole([made], known, source, report, self._judge)
         if share.graph is None:
             return Compiled(report, source.files, None)
-        kept = {name: state.tenants[name] for name in unchanged} if state is not None else {}
-        tenants = {**kept, **{t.name: t for t in share.graph.tenants}}
-        graph = replace(share.graph, tenants=tuple(tenants[name] for name in sorted(tenants)))
-        check_together(graph, report)
+        check_together(share.graph, report)
         report.found.extend(share.proved.get(self._environment, ()))
         if report.errors:
             return Compiled(report, source.files, None)
-        parts = self._parts(share, unchanged)
         try:
-            bundle = render(graph, self._environment, report, parts=parts)
+            bundle = render(share.graph, self._environment, report, parts=share.parts(self._environment))
         except Stop:
             return Compiled(report, source.files, None)
-        self._state = _State(stamps, tenants, parts)
+        self._state = _State(stamps, share.tenants)
         return Compiled(report, source.files, bundle)
 
     def _unchanged(self, stamps: Stamps) -> frozenset[str]:
@@ -83,18 +78,6 @@ class Again:
             return frozenset()
         return frozenset(state.tenants) - {path.partition("/")[0] for path in changed}
 
-    def _making(self) -> Making:
-        def judge(source: Source, report: Report) -> Graph | None:
-            graph = judge_tenants(source, report)
-            return None if graph is None else self._prepared(graph)
-
-        return Making(judge, targets_of, [self._environment], FORGETFUL, UNWATCHED)
-
-    def _parts(self, share: Share, unchanged: frozenset[str]) -> Parts:
-        made = share.parts.get(self._environment, {})
-        before = self._state.parts if self._state is not None else {}
-        together: dict[str, dict[str, Sequence[Artifact]]] = {}
-        for target in made.keys() | before.keys():
-            kept = {name: a for name, a in before.get(target, {}).items() if name in unchanged}
-            together[target] = {**kept, **made.get(target, {})}
-        return together
+    def _judge(self, source: Source, report: Report) -> Graph | None:
+        graph = judge_tenants(source, report)
+        return None if graph is None else self._prepared(graph)

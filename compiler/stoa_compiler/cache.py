@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +80,14 @@ class Cache:
         found = ((key, self.get(key)) for key in keys)
         return {key: content for key, content in found if content is not None}
 
+    def has_many(self, keys: Collection[str]) -> Set[str]:
+        """Those of the entries that are there, and can be had without another machine from now on."""
+        try:
+            there = set(os.listdir(self.folder))  # noqa: PTH208
+        except OSError:
+            return set()
+        return {key for key in keys if _name(key) in there}
+
     def put_many(self, entries: Mapping[str, bytes]) -> None:
         """Keeps the entries, each in one step. Room is made when the next single one is kept."""
         for key, content in entries.items():
@@ -108,7 +116,7 @@ class Cache:
         return _ours(status)
 
     def _path(self, key: str) -> str:
-        return f"{self.folder}/{hashlib.sha256(key.encode()).hexdigest()}"
+        return f"{self.folder}/{_name(key)}"
 
     def _make_room(self) -> None:
         """Removes what was not used for longest, until the rest fits; and what killed runs left."""
@@ -142,6 +150,11 @@ def default_folder() -> Path:
     """`stoa` in the user's folder for caches (XDG Base Directory Specification)."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "stoa"  # noqa: PTH117
+
+
+def _name(key: str) -> str:
+    """What the entry's file is called."""
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def _ours(status: os.stat_result) -> bool:

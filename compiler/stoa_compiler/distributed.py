@@ -72,7 +72,7 @@ def on_cluster(scheduler: str) -> Engine:
                 raise ClusterError(f"the Dask cluster at `{scheduler}` did not finish: {error}") from error
         shares = [received(s, source) for s in sent]
         for part, share in zip(parts, shares, strict=True):
-            making.memory.keep(share, part)
+            making.memory.keep(share, part, making.environments, making.targets)
         return shares
 
     return engine

@@ -3,8 +3,9 @@
 Frozen, sorted by name, complete: a target reads this and nothing else.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
+from typing import Any, overload
 
 from stoa_compiler.records import record
 from stoa_compiler.source import Document, SourceFile
@@ -159,6 +160,62 @@ class TenantNode:
 
 
 @record
+class TenantFacts:
+    """What a tenant is judged by beside others, and what others need to know of it."""
+
+    name: str
+    display_name: str
+    environments: tuple[str, ...]
+    secrets: str
+    """The prefix of its secrets."""
+    people: tuple[tuple[str, str], ...]
+    """User name and e-mail address of each, sorted by user name."""
+
+    @classmethod
+    def of(cls, tenant: TenantNode) -> "TenantFacts":
+        """The tenant's."""
+        spec = tenant.declared.spec
+        people = tuple((p.username, p.email) for p in tenant.people)
+        return cls(tenant.name, spec.display_name, tuple(spec.environments), spec.secrets.prefix, people)
+
+
+Nodes = Callable[[Collection[str]], Mapping[str, TenantNode]]
+"""Gives tenants by their names."""
+
+
+class Remembered(Sequence[TenantNode]):
+    """Tenants of whom only facts are at hand, sorted by name; their nodes are made when one is asked for."""
+
+    def __init__(self, facts: Sequence[TenantFacts], nodes: Nodes) -> None:
+        self.facts = tuple(facts)
+        self._nodes = nodes
+        self._some: dict[str, TenantNode] = {}
+
+    @cached_property
+    def _all(self) -> tuple[TenantNode, ...]:
+        self._some.update(self._nodes([f.name for f in self.facts if f.name not in self._some]))
+        return tuple(self._some[f.name] for f in self.facts)
+
+    def named(self, name: str) -> TenantNode:
+        """The tenant of that name; nobody else's node is made for it."""
+        if name not in self._some:
+            self._some.update(self._nodes([name]))
+        return self._some[name]
+
+    @overload
+    def __getitem__(self, index: int) -> TenantNode: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[TenantNode]: ...
+    def __getitem__(self, index: int | slice) -> TenantNode | Sequence[TenantNode]:
+        """Tenants by number."""
+        return self._all[index]
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.facts)
+
+
+@record(slots=False)
 class Graph:
     """One source with every reference resolved."""
 
@@ -166,7 +223,7 @@ class Graph:
     platform: Platform
     people: tuple[PersonNode, ...]
     groups: tuple[GroupNode, ...]
-    tenants: tuple[TenantNode, ...]
+    tenants: Sequence[TenantNode]
     origin: Origin
     known: frozenset[str] = frozenset()
     """Names of all tenants that have documents: also those with mistakes, and those that are left out here."""
@@ -174,6 +231,21 @@ class Graph:
     def environment(self, name: str) -> Environment:
         """The declared environment called `name`."""
         return next(e for n, e in self.platform.spec.environments.items() if n == name)
+
+    @cached_property
+    def facts(self) -> Sequence[TenantFacts]:
+        """What is known of each tenant without its node, sorted by name."""
+        tenants = self.tenants
+        return tenants.facts if isinstance(tenants, Remembered) else tuple(map(TenantFacts.of, tenants))
+
+    def facts_in(self, environment: str) -> Sequence[TenantFacts]:
+        """The same of the tenants that are rendered in `environment`."""
+        return [f for f in self.facts if environment in f.environments]
+
+    def tenant(self, name: str) -> TenantNode:
+        """The tenant of that name."""
+        tenants = self.tenants
+        return tenants.named(name) if isinstance(tenants, Remembered) else next(t for t in tenants if t.name == name)
 
     @property
     def files(self) -> Mapping[str, SourceFile]:

@@ -1,8 +1,8 @@
 """What a run of a command gave, kept for a run that would give the same."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ from stoa_compiler.records import record
 from stoa_compiler.source import SourceFile, Span
 
 if TYPE_CHECKING:
-    from stoa_compiler.shares import Share
+    from stoa_compiler.shares import One, Share
+    from stoa_compiler.target import Artifact
 
 
 @record(slots=False)
@@ -52,7 +53,7 @@ class Run:
         key = orjson.dumps(depends_on, option=orjson.OPT_SORT_KEYS).decode()
         return cls(cache, key, source, before, compiler)
 
-    @property
+    @cached_property
     def tenants(self) -> "Tenants":
         """What is kept of single tenants, whatever the command."""
         scope = f"{self.compiler} {shown_root(self.source)}"
@@ -105,92 +106,180 @@ class Run:
             self.cache.put(key, content)
         return content
 
-    def keep_bundle(self, files: Mapping[str, bytes]) -> None:
-        """Keeps a bundle's files, one after the other."""
-        listing = orjson.dumps([[path, len(content)] for path, content in files.items()])
-        self.cache.put(f"bundle {self.key}", listing, b"\n", *files.values())
+    def keep_bundle(self, files: Mapping[str, "Artifact"]) -> None:
+        """Keeps a bundle's files; of those that its tenants gave, which are kept already, what they are called by."""
+        listing: list[tuple[str, str, list[str | int]]] = []
+        own: list[bytes] = []
+        names = [_content_key(a.digest) for a in files.values() if len(a.pieces) == 1]
+        there = self.cache.has_many(names)
+        for path, artifact in files.items():
+            pieces: list[str | int] = []
+            for piece in artifact.pieces if len(artifact.pieces) > 1 else [artifact]:
+                if not isinstance(piece, bytes) and _content_key(piece.digest) in there:
+                    pieces.append(piece.digest)
+                else:
+                    own.append(piece if isinstance(piece, bytes) else piece.content)
+                    pieces.append(len(own[-1]))
+            listing.append((path, artifact.digest, pieces))
+        self.cache.put(f"bundle {self.key}", orjson.dumps(listing), b"\n", *own)
 
-    def bundle(self) -> dict[str, bytes] | None:
+    def bundle(self) -> "dict[str, Artifact] | None":
         """The files of the bundle; None where they are not known."""
+        from stoa_compiler.target import Joined, Stored
+
         payload = self.cache.get(f"bundle {self.key}")
         if payload is None:
             return None
         listing, _, content = payload.partition(b"\n")
-        files, at = {}, 0
-        for path, size in orjson.loads(listing):
-            files[path] = content[at : at + size]
-            at += size
-        return files
+        files: dict[str, Artifact] = {}
+        at = 0
+        read = self.tenants.content
+        for path, digest, listed in orjson.loads(listing):
+            pieces: list[bytes | Artifact] = []
+            for piece in listed:
+                if isinstance(piece, str):
+                    pieces.append(Stored("", "", piece, 0, read))
+                else:
+                    pieces.append(content[at : at + piece])
+                    at += piece
+            files[path] = Joined.told(path, pieces, digest)
+        carried = {p.digest for a in files.values() for p in a.pieces if not isinstance(p, bytes)}
+        keys = [_content_key(digest) for digest in carried]
+        return files if len(self.cache.has_many(keys)) == len(keys) else None
 
     def lies_in(self, out: Path, digest: str) -> bool:
         """Whether the folder holds the very files that `digest` names, and nothing else."""
-        here = snapshot(out, is_any, self.cache) if out.is_dir() and not out.is_symlink() else None
+        here = self._there(out)
         return here is not None and here.digest == digest
 
+    def files_in(self, out: Path) -> Mapping[str, str]:
+        """The digests of the files in the folder, by path; nothing where they are not known."""
+        here = self._there(out)
+        return here.digests_of_all(self.cache) if here is not None else {}
 
-@record(slots=False)
+    def _there(self, out: Path) -> Snapshot | None:
+        return snapshot(out, is_any, self.cache) if out.is_dir() and not out.is_symlink() else None
+
+
+class Lost(Exception):
+    """What was kept is gone, though it was there a moment ago."""
+
+
 class Tenants:
     """What single tenants came to, each by the bytes of its own documents and of the platform's.
 
-    Only of tenants without errors: where nothing is wrong, nothing depends on what else there is.
+    Only of tenants without errors: where nothing is wrong, nothing depends on what else there is. All that were
+    known at the end of a run are kept in one entry besides, so that the next run finds them at once.
     """
 
-    cache: Cache
-    scope: str
-    """What else it depends on."""
-    digests: Callable[[], Mapping[str, str]]
-    """Gives the digest of each file of the source, by path."""
+    def __init__(self, cache: Cache, scope: str, digests: Callable[[], Mapping[str, str]]) -> None:
+        """`scope` is what else they depend on; `digests` gives the digest of each file of the source, by path."""
+        self._cache = cache
+        self._scope = scope
+        self.digests = digests
+        self._settling = ""
+        self._keys: Mapping[str, str] = {}
+        self._settled: Mapping[str, One] = {}
 
-    def known(self, environments: Sequence[str] | None) -> dict[str, list[bytes]]:
-        """By tenant, what was kept of it: of the environments named, or of all where it is None."""
+    def known(self, environments: Sequence[str] | None, targets: Collection[str]) -> Mapping[str, "One"]:
+        """What was kept of each tenant that is as it was, for the same request."""
+        request = _request(environments, targets)
         by_tenant: dict[str, dict[str, str]] = {}
         for path, digest in self.digests().items():
             tenant, slash, _ = path.partition("/")
             by_tenant.setdefault(tenant if slash else "", {})[path] = digest
-        platform = by_tenant.pop("", {})
-        keys = {tenant: self._key(tenant, {**platform, **digests}) for tenant, digests in by_tenant.items()}
-        judged = self.cache.get_many(list(keys.values()))
-        wanted: dict[str, list[str]] = {}
-        for key, content in judged.items():
-            declared = orjson.loads(content[: content.index(b"\n")])
-            names = declared if environments is None else [e for e in environments if e in declared]
-            wanted[key] = [f"{name} {key}" for name in names]
-        rendered = self.cache.get_many([r for keys_of_one in wanted.values() for r in keys_of_one])
+        platform = digest_of(by_tenant.pop("", {}))
+        self._keys = {t: self._key(request, t, platform, digests) for t, digests in by_tenant.items()}
+        self._settling = f"settled {request} {self._scope}"
+        found = self._at_once()
+        left = {key: tenant for tenant, key in self._keys.items() if tenant not in found}
+        for key, content in self._cache.get_many(list(left)).items():
+            found[left[key]] = self._received(content)
+        there = self._cache.has_many([_content_key(a.digest) for one in found.values() for a in _artifacts(one)])
         return {
-            tenant: [judged[key].partition(b"\n")[2], *(rendered[r] for r in wanted[key])]
-            for tenant, key in keys.items()
-            if key in wanted and all(r in rendered for r in wanted[key])
+            tenant: one
+            for tenant, one in found.items()
+            if all(_content_key(a.digest) in there for a in _artifacts(one))
         }
 
-    def keep(self, share: "Share", source: Source) -> None:
+    def _at_once(self) -> "dict[str, One]":
+        content = self._cache.get(self._settling)
+        if content is None:
+            return {}
+        settled = self._received(content)
+        self._settled = {tenant: one for tenant, (key, one) in settled.items() if self._keys.get(tenant) == key}
+        return dict(self._settled)
+
+    def _received(self, content: bytes) -> Any:
+        from stoa_compiler.sending import receive
+
+        return receive(content, _no_file, self.content)
+
+    def content(self, digest: str) -> bytes:
+        """The bytes of a kept artifact; raises `Lost`."""
+        content = self._cache.get(_content_key(digest))
+        if content is None:
+            raise Lost(f"the cache no longer holds {digest}")
+        return content
+
+    def keep(
+        self, share: "Share", source: Source, environments: Sequence[str] | None, targets: Collection[str]
+    ) -> None:
         """Keeps what can be known again of the share's tenants."""
         from stoa_compiler.sending import send
 
-        if share.graph is None or any(d.rule.severity == "error" for d in share.found):
+        if share.graph is None or any(share.proved.values()) or _has_errors(share.found):
             return
         platform: dict[str, str] = {}
-        by_tenant: dict[str, dict[str, str]] = {t.name: {} for t in share.graph.tenants}
+        by_tenant: dict[str, dict[str, str]] = {name: {} for name in share.tenants}
         for file in source.files.values():
             tenant, slash, _ = file.path.partition("/")
             digests = by_tenant.get(tenant) if slash else platform
             if digests is not None:  # Else its tenant has mistakes, or was known.
                 digests[file.path] = hashlib.sha256(file.content).hexdigest()
-        declared = orjson.dumps(list(share.graph.platform.spec.environments))
-        entries = {}
-        for one in share.by_tenant():
-            key = self._key(one.name, {**platform, **by_tenant[one.name]})
-            for environment, made in one.rendered.items():
-                entries[f"{environment} {key}"] = send((environment, made))
-            entries[key] = declared + b"\n" + send(one.judged)
-        self.cache.put_many(entries)
+        request, whole, entries = _request(environments, targets), digest_of(platform), {}
+        for name, one in share.tenants.items():
+            entries[self._key(request, name, whole, by_tenant[name])] = send(one, contents=False)
+            entries.update((_content_key(a.digest), a.content) for a in _artifacts(one))
+        self._cache.put_many(entries)
 
-    def _key(self, tenant: str, digests: Mapping[str, str]) -> str:
-        return f"tenant {tenant} {self.scope} {digest_of(digests)}"
+    def settle(self, tenants: Mapping[str, "One"]) -> None:
+        """Keeps all at once, where one is not as it was found so."""
+        from stoa_compiler.sending import send
+
+        if self._settled.keys() == tenants.keys() and all(self._settled[n] is one for n, one in tenants.items()):
+            return
+        known = {name: (self._keys[name], one) for name, one in tenants.items() if name in self._keys}
+        self._cache.put(self._settling, send(known, contents=False))
+
+    def _key(self, request: str, tenant: str, platform: str, digests: Mapping[str, str]) -> str:
+        return f"tenant {tenant} {request} {self._scope} {platform} {digest_of(digests)}"
 
 
-def bundle_digest(files: Mapping[str, bytes]) -> str:
+def _request(environments: Sequence[str] | None, targets: Collection[str]) -> str:
+    """What a run wants of each tenant."""
+    return f"{'all' if environments is None else ','.join(environments)} {','.join(sorted(targets))}"
+
+
+def _content_key(digest: str) -> str:
+    return f"content {digest}"
+
+
+def _artifacts(one: "One") -> Iterator["Artifact"]:
+    return (a for parts in one.parts.values() for part in parts.values() for a in part.artifacts)
+
+
+def _has_errors(found: Sequence[Diagnostic]) -> bool:
+    return any(d.rule.severity == "error" for d in found)
+
+
+def _no_file(path: str) -> SourceFile:
+    raise AssertionError(path)  # What is kept of tenants holds no document.
+
+
+def bundle_digest(files: Mapping[str, "Artifact"]) -> str:
     """What `Run.lies_in` takes for a folder of these files."""
-    return digest_of({path: hashlib.sha256(content).hexdigest() for path, content in files.items()})
+    return digest_of({path: artifact.digest.removeprefix("sha256:") for path, artifact in files.items()})
 
 
 def _plain(d: Diagnostic, rule: int) -> list[Any]:

@@ -134,6 +134,21 @@ class Source:
             ),
         )
 
+    def only(self, tenants: Collection[str]) -> "Source":
+        """The same, also of tenants of whom only names were taken: their files are read now."""
+        placed: list[Placed] = []
+        descriptions: dict[str, SourceFile] = {}
+        files = {s: f for s, f in self.files.items() if "/" not in f.path or f.path.partition("/")[0] in tenants}
+        for file in files.values():
+            found = _place(file.path.split("/"), file, Report())
+            if isinstance(found, Placed):
+                placed.append(found)
+            elif found is not None:
+                descriptions[file.path] = file
+        documents = {*self.elsewhere, *((p.tenant, p.kind, p.name) for p in self.placed if p.tenant is not None)}
+        elsewhere = sorted(entry for entry in documents if entry[0] not in tenants)
+        return Source(tuple(placed), descriptions, files, tuple(elsewhere))
+
 
 def load(root: Path, report: Report, unsaved: Mapping[str, bytes] | None = None, known: Collection[str] = ()) -> Source:
     """The files below `root`, each with what its path says it is; what has no place there is reported.

@@ -3,27 +3,27 @@
 load -> parse -> validate -> link -> check -> emit -> verify -> write
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
 from stoa_compiler import __version__, shares
-from stoa_compiler.beside import MANY_DOCUMENTS, beside
+from stoa_compiler.beside import MANY_DOCUMENTS
 from stoa_compiler.checks import OF_TENANTS, TOGETHER, check
-from stoa_compiler.diagnostics import Diagnostic, Report, Stop
+from stoa_compiler.diagnostics import Report, Stop
 from stoa_compiler.graph import Graph
 from stoa_compiler.link import link
 from stoa_compiler.load import Source, load
 from stoa_compiler.parse import parse
 from stoa_compiler.records import record
-from stoa_compiler.shares import FORGETFUL, Engine, Making, Memory, Parts, Share
-from stoa_compiler.target import Artifact, Target
+from stoa_compiler.shares import FORGETFUL, Engine, Making, Memory, PartsOfTargets, Share
+from stoa_compiler.target import Artifact, PartsOf, Target
 from stoa_compiler.targets import JUDGING, MODULES, target_named
 from stoa_compiler.validate import validate
 from stoa_compiler.watch import UNWATCHED, Watch
 
-NOTHING: Parts = {}
+NOTHING: PartsOfTargets = {}
 
 
 @record(slots=False)
@@ -100,14 +100,14 @@ def check_together(graph: Graph | None, report: Report, watch: Watch = UNWATCHED
 def checked(root: Path, report: Report, jobs: int = 1, watch: Watch = UNWATCHED, memory: Memory = FORGETFUL) -> Checked:
     """The source with every mistake of its authors, also those that only a target's verification finds.
 
-    Jobs and memory are those of `compiled`. Of the graph's tenants, only what is judged side by side is left.
+    Jobs and memory are those of `compiled`.
     """
-    source, share, _ = _shared(root, report, (), jobs, watch, memory)
+    source, share = _shared(root, report, None, jobs, watch, memory, None, JUDGING)
     if share.graph is not None and not report.errors:
         for environment in share.graph.platform.spec.environments:
-            for one in targets_of(share.graph, environment, JUDGING):
-                _, found = _made(one, share.graph, environment, {}, None, watch)
-                report.found.extend(found)
+            found = Report(list(share.proved.get(environment, ())))
+            _emitted(share.graph, environment, found, watch, share.parts(environment), JUDGING)
+            report.found.extend(dict.fromkeys(found.found))
     return Checked(source, share.graph)
 
 
@@ -125,16 +125,15 @@ def compiled(
     With several `jobs`, the tenants of a large source are shared among processes; an `engine` shares any source
     among others. Tenants that `memory` knows are not read again.
     """
-    source, share, jobs = _shared(root, report, environments, jobs, watch, memory, engine)
+    source, share = _shared(root, report, environments, jobs, watch, memory, engine, MODULES.keys())
     bundles: dict[str, Bundle] = {}
     if share.graph is not None and not report.errors:
         for environment in shares.wanted(share.graph, environments):
-            rendered = Report(list(share.proved.get(environment, ())))
+            found = Report(list(share.proved.get(environment, ())))
             with suppress(Stop):
-                parts = share.parts.get(environment, {})
-                bundles[environment] = render(share.graph, environment, rendered, watch, jobs, parts)
-            report.found.extend(rendered.found)
-    return Compiled(source, share.graph, bundles, share.tools)
+                bundles[environment] = render(share.graph, environment, found, watch, share.parts(environment))
+            report.found.extend(dict.fromkeys(found.found))
+    return Compiled(source, share.graph, bundles, {name: one.tools for name, one in share.tenants.items()})
 
 
 def _shared(
@@ -144,28 +143,37 @@ def _shared(
     jobs: int,
     watch: Watch,
     memory: Memory,
-    engine: Engine | None = None,
-) -> tuple[Source, Share, int]:
-    """The source, what its tenants came to, and how many processes its size deserves."""
+    engine: Engine | None,
+    targets: Collection[str],
+) -> tuple[Source, Share]:
+    """The source, and what its tenants came to."""
     with watch.phase("recall"):
-        known = memory.known(environments)
+        known = memory.known(environments, targets)
     with watch.phase("load"):
         source = load(root, report, known=known)
-    if source.count < MANY_DOCUMENTS:
+    if len(source.placed) < MANY_DOCUMENTS:
         jobs = 1
     if engine is None:
-        engine = partial(shares.beside_here, jobs if len(source.placed) >= MANY_DOCUMENTS else 1)
+        engine = partial(shares.beside_here, jobs)
     seen = watch if jobs == 1 else UNWATCHED
     with watch.phase("shares") if jobs > 1 else nullcontext():
-        made = engine(making(environments, memory, seen), source)
-    share = shares.whole(made, known, source, report)
+        made = engine(making(environments, memory, seen, targets), source)
+    share = shares.whole(made, known, source, report, judge_tenants)
     check_together(share.graph, report, watch)
-    return source, share, jobs
+    if not report.errors and not any(share.proved.values()):
+        with watch.phase("keep", "tenants"):
+            memory.settle(share.tenants)
+    return source, share
 
 
-def making(environments: Sequence[str] | None, memory: Memory = FORGETFUL, watch: Watch = UNWATCHED) -> Making:
-    """How shares are made, of the environments to render."""
-    return Making(partial(judge_tenants, watch=watch), targets_of, environments, memory, watch)
+def making(
+    environments: Sequence[str] | None,
+    memory: Memory = FORGETFUL,
+    watch: Watch = UNWATCHED,
+    targets: Collection[str] = MODULES.keys(),
+) -> Making:
+    """How shares are made, of the environments and targets to render."""
+    return Making(partial(judge_tenants, watch=watch), targets_of, environments, targets, memory, watch)
 
 
 def render(
@@ -173,46 +181,34 @@ def render(
     environment: str,
     report: Report,
     watch: Watch = UNWATCHED,
-    jobs: int = 1,
-    parts: Parts = NOTHING,
+    parts: PartsOfTargets = NOTHING,
 ) -> Bundle:
     """The environment's bundle, each target's artifacts verified; raises `Stop` when one does not hold.
 
-    `parts` are artifacts of tenants that were made and proved before. With several `jobs` and any of these, targets
-    that nobody carries are made in children, but for the last; of so many tenants that a second target's values would
-    take too much memory beside the first's, one after the other.
+    `parts` are those of every tenant, by target, which were made and proved before.
     """
-    jobs = jobs if parts and len(graph.tenants) <= 4 * shares.MANY_TENANTS else 1
-    files: dict[str, Artifact] = {}
-    beyond: list[tuple[Target, Callable[[], Made]]] = []
-    targets = targets_of(graph, environment)
-    files_of = graph.files if jobs > 1 else {}
-    carried_ones = {name for target in targets for name in target.carries}
-    aside = [t for t in targets[:-1] if t.name not in carried_ones] if jobs > 1 else []
-    for target in sorted(targets, key=lambda t: t not in aside or bool(t.carries)):  # Those that need nobody begin.
-        carried = {p: a for p, a in files.items() if p.split("/")[0] in target.carries}
-        proved = {a.path: a for made in parts[target.name].values() for a in made} if target.name in parts else None
-        make = partial(_made, target, graph, environment, carried, proved, watch)
-        if target in aside:
-            from stoa_compiler import sending  # Only here: small sources send nothing.
-
-            beyond.append((target, beside(make, sending.send, partial(sending.receive, file=files_of.__getitem__))))
-            continue
-        emitted, found = make()
-        files.update({a.path: a for a in emitted})
-        report.found.extend(found)
-    for target, result in beyond:
-        with watch.phase("await", target.name):
-            emitted, found = result()
-        files.update({a.path: a for a in emitted})
-        report.found.extend(found)
+    files = _emitted(graph, environment, report, watch, parts)
     report.stop_if_errors()
     with watch.phase("seal"):
         return seal(graph, environment, files)
 
 
-Made = tuple[Sequence[Artifact], Sequence[Diagnostic]]
-"""Artifacts, and what verifying them found."""
+def _emitted(
+    graph: Graph,
+    environment: str,
+    report: Report,
+    watch: Watch,
+    parts: PartsOfTargets,
+    among: Collection[str] = MODULES.keys(),
+) -> Mapping[str, Artifact]:
+    """Every artifact by its path, verified."""
+    files: dict[str, Artifact] = {}
+    for target in targets_of(graph, environment, among):
+        carried = {p: a for p, a in files.items() if p.partition("/")[0] in target.carries}
+        proved = parts.get(target.name, {}) if parts else None
+        emitted = _made(target, graph, environment, carried, proved, report, watch)
+        files.update({a.path: a for a in emitted})
+    return files
 
 
 def _made(
@@ -220,19 +216,26 @@ def _made(
     graph: Graph,
     environment: str,
     carried: Mapping[str, Artifact],
-    proved: Mapping[str, Artifact] | None,
+    proved: PartsOf | None,
+    report: Report,
     watch: Watch,
-) -> Made:
+) -> Sequence[Artifact]:
+    joined = None if proved is None else target.parts
     with watch.phase("emit", target.name):
-        emitted = target.emit(graph, environment, {**carried, **(proved or {})})
-    report = Report()
-    verify = target.verify if proved is None or target.parts is None else target.parts.verify_rest
+        if joined is None or proved is None:
+            emitted = target.emit(graph, environment, carried)
+        else:
+            emitted = joined.join(graph, environment, proved, carried)
+    artifacts = {**carried, **{a.path: a for a in emitted}}
     with watch.phase("verify", target.name):
-        verify(graph, environment, {**carried, **{a.path: a for a in emitted}}, report)
-    return emitted, report.found
+        if joined is None or proved is None:
+            target.verify(graph, environment, artifacts, report)
+        else:
+            joined.verify_rest(graph, environment, proved, artifacts, report)
+    return emitted
 
 
-def targets_of(graph: Graph, environment: str, among: Collection[str] = MODULES) -> list[Target]:
+def targets_of(graph: Graph, environment: str, among: Collection[str] = MODULES.keys()) -> list[Target]:
     """The targets that the environment declares, in the order in which they are emitted."""
     declared = graph.environment(environment).targets
     return [target_named(name) for name in MODULES if name in declared and name in among]

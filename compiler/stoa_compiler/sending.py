@@ -12,7 +12,7 @@ import io
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from operator import attrgetter
 from typing import Any
@@ -22,30 +22,35 @@ from pydantic import BaseModel
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.parse import spans_of, understand
 from stoa_compiler.source import Document, SourceFile, UnreadFile
-from stoa_compiler.target import Artifact
+from stoa_compiler.target import Artifact, Stored
 
 _SENT: Mapping[str, frozenset[str] | None] = {
     "stoa_compiler.diagnostics": frozenset({"Diagnostic", "Edit", "Fix", "Note", "Rule"}),
     "stoa_compiler.graph": None,
-    "stoa_compiler.shares": frozenset({"Share"}),
+    "stoa_compiler.shares": frozenset({"One", "Share"}),
     "stoa_compiler.source": frozenset({"Span"}),
+    "stoa_compiler.target": frozenset({"Part"}),
 }
 """Modules whose classes are sent, and which: None, all that are declared there. Models are sent besides."""
 _MODELS = ("stoa_schemas.base", "stoa_schemas.bundle", "stoa_schemas.calls", "stoa_schemas.documents.")
 
 
-def send(value: Any) -> bytes:
-    """The bytes of `value`, which may hold nodes, artifacts and diagnostics."""
+def send(value: Any, contents: bool = True) -> bytes:
+    """The bytes of `value`, which may hold nodes, artifacts and diagnostics; of artifacts without their contents
+    only what these are called by, for whoever has kept them."""
     stream = io.BytesIO()
     pickler = pickle.Pickler(stream, protocol=5)
-    pickler.dispatch_table = _REDUCERS
+    pickler.dispatch_table = _REDUCERS if contents else _KEEPING
     pickler.dump(value)
     return stream.getvalue()
 
 
-def receive(sent: bytes, file: Callable[[str], SourceFile]) -> Any:
-    """The value that was sent; `file` gives a source's file by its path. Raises `pickle.UnpicklingError`."""
-    return _Reader(io.BytesIO(sent), file).load()
+def receive(sent: bytes, file: Callable[[str], SourceFile], content: Callable[[str], bytes] | None = None) -> Any:
+    """The value that was sent; `file` gives a source's file by its path, `content` an artifact's bytes by their digest.
+
+    Raises `pickle.UnpicklingError`.
+    """
+    return _Reader(io.BytesIO(sent), file, content).load()
 
 
 def _document(document: Document) -> tuple[Any, ...]:
@@ -57,13 +62,21 @@ def _file(file: SourceFile) -> tuple[Any, ...]:
 
 
 def _artifact(artifact: Artifact) -> tuple[Any, ...]:
-    values = (artifact.path, artifact.media_type, artifact.content, artifact.origins, artifact.digest)
-    return _rendered, values
+    return _rendered, (artifact.path, artifact.media_type, artifact.content, artifact.digest)
 
 
-def _rendered(path: str, media_type: str, content: bytes, origins: Any, digest: str) -> Artifact:
+def _called(artifact: Artifact) -> tuple[Any, ...]:
+    return _stored, (artifact.path, artifact.media_type, artifact.digest, artifact.size)
+
+
+def _rendered(path: str, media_type: str, content: bytes, digest: str) -> Artifact:
     """The artifact as it was."""
-    return Artifact.known(path, media_type, content, origins, digest)
+    return Artifact.known(path, media_type, content, digest)
+
+
+def _stored(path: str, media_type: str, digest: str, size: int) -> Artifact:
+    """Stands in what was sent for an artifact whose content was kept; the reader puts its own function here."""
+    raise AssertionError((path, media_type, digest, size))
 
 
 def _model(model: BaseModel) -> tuple[Any, ...]:
@@ -111,15 +124,20 @@ class _Reducers(dict[type, Callable[[Any], tuple[Any, ...]]]):
 
 
 class _Reader(pickle.Unpickler):
-    def __init__(self, stream: io.BytesIO, file: Callable[[str], SourceFile]) -> None:
+    def __init__(
+        self, stream: io.BytesIO, file: Callable[[str], SourceFile], content: Callable[[str], bytes] | None
+    ) -> None:
         super().__init__(stream)
         self._file = file
+        self._content = content
         self._documents: dict[str, Document] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """Values without a life of their own; not what their modules import, by whatever path."""
         if (module, name) == (__name__, _at.__name__):
             return self._read
+        if (module, name) == (__name__, _stored.__name__) and self._content is not None:
+            return partial(Stored, read=self._content)
         if module == __name__ and name in _MAKING:
             return _MAKING[name]
         if (module, name) in _PLAIN:
@@ -166,7 +184,12 @@ class _Resent(Document):
 
 _PLAIN: Mapping[tuple[str, str], type] = {("builtins", "set"): set, ("builtins", "frozenset"): frozenset}
 
-_REDUCERS = _Reducers(
-    {Document: _document, _Resent: _document, SourceFile: _file, UnreadFile: _file, Artifact: _artifact}
-)
+_OF_FILES: dict[type, Callable[[Any], tuple[Any, ...]]] = {
+    Document: _document,
+    _Resent: _document,
+    SourceFile: _file,
+    UnreadFile: _file,
+}
+_REDUCERS = _Reducers({**_OF_FILES, Artifact: _artifact, Stored: _artifact})
+_KEEPING = _Reducers({**_OF_FILES, Artifact: _called, Stored: _called})
 _MAKING: Mapping[str, Callable[..., Any]] = {"_made": _made, "_rendered": _rendered}

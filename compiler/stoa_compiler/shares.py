@@ -5,21 +5,34 @@ documents: so each share is judged, rendered and proved alone, and gives back it
 its tenants without their operations. What looks at all tenants side by side is done once, with these.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from stoa_compiler.beside import beside
 from stoa_compiler.diagnostics import Diagnostic, Report
-from stoa_compiler.graph import ContractNode, Graph, TenantNode
+from stoa_compiler.graph import Graph, Remembered, TenantFacts, TenantNode
 from stoa_compiler.load import Source
 from stoa_compiler.records import record
-from stoa_compiler.target import Artifact, Target
+from stoa_compiler.target import Artifact, Part, PartsOf, Target
 from stoa_compiler.watch import Watch
 
-Parts = Mapping[str, Mapping[str, Sequence[Artifact]]]
-"""Artifacts that are one tenant's alone, proved: by target and tenant."""
+PartsOfTargets = Mapping[str, PartsOf]
+"""Proved parts, by target and tenant."""
+
+
+@record(slots=False)
+class One:
+    """What came of one tenant."""
+
+    facts: TenantFacts
+    found: Sequence[Diagnostic]
+    """What was found in its files."""
+    tools: int
+    """How many it has."""
+    parts: Mapping[str, Mapping[str, Part]]
+    """By environment and target, proved; nothing where there is an error."""
 
 
 @record(slots=False)
@@ -27,63 +40,47 @@ class Share:
     """What came of some tenants."""
 
     found: Sequence[Diagnostic]
+    """Everything."""
     graph: Graph | None
-    """Only these tenants, without operations where they come from another process."""
-    parts: Mapping[str, Parts]
-    """By environment; nothing where there is an error."""
+    """Only these tenants."""
+    tenants: Mapping[str, One]
+    """By name."""
     proved: Mapping[str, Sequence[Diagnostic]]
-    """What verifying them found, by environment."""
-    tools: Mapping[str, int]
-    """How many each tenant has."""
+    """What verifying their parts found, by environment."""
 
-    def by_tenant(self) -> "Iterator[One]":
-        """What can be known again, by tenant: nothing of those where a finding stands elsewhere than in its files."""
-        assert self.graph is not None
-        if any(self.proved.values()):
-            return
-        for tenant in self.graph.tenants:
-            shown = tenant.origin.document.file.shown
-            folder = shown[: len(shown) - len("tenant.yaml")]
-            mine = [d for d in self.found if d.span.file.startswith(folder)]
-            yield One(
-                name=tenant.name,
-                judged=(light(tenant), mine, self.tools[tenant.name]),
-                rendered={
-                    environment: {target: made[tenant.name] for target, made in parts.items() if tenant.name in made}
-                    for environment, parts in self.parts.items()
-                },
-            )
-
-
-@record(slots=False)
-class One:
-    """What came of one tenant."""
-
-    name: str
-    judged: tuple[TenantNode, Sequence[Diagnostic], int]
-    """The tenant without operations, what was found in its files, and how many tools it has."""
-    rendered: Mapping[str, Mapping[str, Sequence[Artifact]]]
-    """Its own artifacts, proved: by environment and target."""
+    def parts(self, environment: str) -> PartsOfTargets:
+        """The parts of one environment."""
+        found: dict[str, dict[str, Part]] = {}
+        for name, one in self.tenants.items():
+            for target, part in one.parts.get(environment, {}).items():
+                found.setdefault(target, {})[name] = part
+        return found
 
 
 class Memory(Protocol):
     """Whatever remembers tenants."""
 
-    def known(self, environments: Sequence[str] | None) -> Mapping[str, Sequence[bytes]]:
-        """What was sent of each tenant that is as it was: `One.judged`, and an environment with its `rendered`."""
+    def known(self, environments: Sequence[str] | None, targets: Collection[str]) -> Mapping[str, One]:
+        """What was kept of each tenant that is as it was, with at least the parts that are asked for."""
 
-    def keep(self, share: Share, source: Source) -> None:
-        """Remembers a share's tenants."""
+    def keep(self, share: Share, source: Source, environments: Sequence[str] | None, targets: Collection[str]) -> None:
+        """Remembers a share's tenants, with their parts of `targets`."""
+
+    def settle(self, tenants: Mapping[str, One]) -> None:
+        """Remembers that these are all, so that they are found at once."""
 
 
 class Forgetful:
     """A memory that keeps nothing."""
 
-    def known(self, environments: Sequence[str] | None) -> Mapping[str, Sequence[bytes]]:
+    def known(self, environments: Sequence[str] | None, targets: Collection[str]) -> Mapping[str, One]:
         """Nothing."""
         return {}
 
-    def keep(self, share: Share, source: Source) -> None:
+    def keep(self, share: Share, source: Source, environments: Sequence[str] | None, targets: Collection[str]) -> None:
+        """Does nothing."""
+
+    def settle(self, tenants: Mapping[str, One]) -> None:
         """Does nothing."""
 
 
@@ -91,7 +88,8 @@ FORGETFUL = Forgetful()
 
 Judge = Callable[[Source, Report], Graph | None]
 """Takes a source to its graph and judges its tenants."""
-TargetsOf = Callable[[Graph, str], Sequence[Target]]
+TargetsOf = Callable[[Graph, str, Collection[str]], Sequence[Target]]
+"""Graph, environment and names of targets -> those of them that the environment declares."""
 
 
 @record(slots=False)
@@ -102,6 +100,8 @@ class Making:
     targets_of: TargetsOf
     environments: Sequence[str] | None
     """Those to render: all that the platform declares where it is None."""
+    targets: Collection[str]
+    """Those to render."""
     memory: Memory
     watch: Watch
 
@@ -109,39 +109,55 @@ class Making:
         """What comes of the source's tenants."""
         report = Report()
         graph = self.judge(source, report)
-        parts: dict[str, Parts] = {}
+        if graph is None:
+            return Share(report.found, None, {}, {})
+        parts: dict[str, dict[str, dict[str, Part]]] = {t.name: {} for t in graph.tenants}
         proved: dict[str, Sequence[Diagnostic]] = {}
-        if graph is not None and not report.errors:
-            for environment in wanted(graph, self.environments):
-                proofs = Report()
-                parts[environment] = {
-                    target.name: self._parts(target, graph, environment, proofs)
-                    for target in self.targets_of(graph, environment)
-                    if target.parts is not None
-                }
-                proved[environment] = proofs.found
-        tools = {} if graph is None else {t.name: len(t.operations) for t in graph.tenants}
-        share = Share(report.found, graph, parts, proved, tools)
-        self.memory.keep(share, source)
+        for environment in wanted(graph, self.environments) if not report.errors else ():
+            proofs = Report()
+            carried: dict[str, Artifact] = {}
+            for target in self.targets_of(graph, environment, self.targets):
+                if target.parts is not None:
+                    for name, part in self._parts(target, graph, environment, carried, proofs).items():
+                        parts[name].setdefault(environment, {})[target.name] = part
+                        carried.update((a.path, a) for a in part.artifacts)
+            proved[environment] = proofs.found
+        by_folder: dict[str, list[Diagnostic]] = {}
+        folders = {t.origin.document.file.shown.removesuffix("tenant.yaml"): t.name for t in graph.tenants}
+        for d in report.found:
+            place = d.span.file
+            folder = next((place[: at + 1] for at in _slashes(place) if place[: at + 1] in folders), None)
+            if folder is not None:
+                by_folder.setdefault(folders[folder], []).append(d)
+        tenants = {
+            t.name: One(TenantFacts.of(t), by_folder.get(t.name, ()), len(t.operations), parts[t.name])
+            for t in graph.tenants
+        }
+        share = Share(report.found, graph, tenants, proved)
+        self.memory.keep(share, source, self.environments, self.targets)
         return share
 
-    def _parts(self, target: Target, graph: Graph, environment: str, report: Report) -> dict[str, Sequence[Artifact]]:
+    def _parts(
+        self, target: Target, graph: Graph, environment: str, carried: Mapping[str, Artifact], report: Report
+    ) -> PartsOf:
         assert target.parts is not None
-        tenants = graph.tenants_in(environment)
+        own = {p: a for p, a in carried.items() if p.partition("/")[0] in target.carries}
         with self.watch.phase("emit", target.name):
-            made = {t.name: target.parts.emit(graph, environment, t) for t in tenants}
+            made = {t.name: target.parts.emit(graph, environment, t, own) for t in graph.tenants_in(environment)}
         with self.watch.phase("verify", target.name):
-            for tenant in tenants:
-                artifacts = {a.path: a for a in made[tenant.name]}
-                target.parts.verify(graph, environment, tenant, artifacts, report)
+            target.parts.verify(graph, environment, made, own, report)
         return made
 
     def light(self, source: Source) -> Share:
-        """The same as it is sent: its tenants without operations."""
+        """The same as it is sent: without its tenants' nodes."""
         share = self.share(source)
         if share.graph is None:
             return share
-        return replace(share, graph=replace(share.graph, tenants=tuple(map(light, share.graph.tenants))))
+        return replace(share, graph=replace(share.graph, tenants=()))
+
+
+def _slashes(path: str) -> list[int]:
+    return [at for at, sign in enumerate(path) if sign == "/"]
 
 
 Engine = Callable[[Making, Source], list[Share]]
@@ -181,32 +197,33 @@ def wanted(graph: Graph, environments: Collection[str] | None) -> list[str]:
     return [e for e in graph.platform.spec.environments if environments is None or e in environments]
 
 
-def whole(shares: Sequence[Share], known: Mapping[str, Sequence[bytes]], source: Source, report: Report) -> Share:
-    """The shares of a source, and the tenants that were known, as one; `report` gets what was found."""
+def whole(shares: Sequence[Share], known: Mapping[str, One], source: Source, report: Report, judge: Judge) -> Share:
+    """The shares of a source, and the tenants that were known, as one; `report` gets what was found.
+
+    Nodes that are not at hand are made again from the source when one is asked for.
+    """
     report.found.extend(d for share in shares for d in share.found)
+    report.found.extend(d for one in known.values() for d in one.found)
     graph = next((share.graph for share in shares if share.graph is not None), None)
     if graph is None:
-        return Share(report.found, None, {}, {}, {})
-    tenants = [t for share in shares if share.graph is not None for t in share.graph.tenants]
-    tools = {name: count for share in shares for name, count in share.tools.items()}
-    parts: dict[str, dict[str, dict[str, Sequence[Artifact]]]] = {}
-    for share in shares:
-        for environment, made in share.parts.items():
-            for target, of_tenants in made.items():
-                parts.setdefault(environment, {}).setdefault(target, {}).update(of_tenants)
-    if known:
-        from stoa_compiler.sending import receive
-    for name, sent in known.items():
-        (tenant, found, count), *rendered = [receive(s, source.at.__getitem__) for s in sent]
-        tenants.append(tenant)
-        tools[name] = count
-        report.found.extend(found)
-        for environment, of_targets in rendered:
-            for target, artifacts in of_targets.items():
-                parts.setdefault(environment, {}).setdefault(target, {})[name] = artifacts
-    proved = {e: [d for s in shares for d in s.proved.get(e, ())] for e in parts}
-    together = replace(graph, tenants=tuple(sorted(tenants, key=lambda t: t.name)))
-    return Share(report.found, together, parts, proved, tools)
+        return Share(report.found, None, {}, {})
+    if len(shares) == 1 and not known and graph.tenants:
+        return shares[0]
+    unsorted = {**{name: one for share in shares for name, one in share.tenants.items()}, **known}
+    tenants = {name: unsorted[name] for name in sorted(unsorted)}
+    here = {t.name: t for share in shares if share.graph is not None for t in share.graph.tenants}
+
+    def nodes(names: Collection[str]) -> Mapping[str, TenantNode]:
+        gone = [name for name in names if name not in here]
+        again = judge(source.only(gone), Report()) if gone else None
+        return {**here, **{t.name: t for t in (again.tenants if again is not None else ())}}
+
+    together = replace(graph, tenants=Remembered([one.facts for one in tenants.values()], nodes))
+    proved = {
+        e: list(dict.fromkeys(d for s in shares for d in s.proved.get(e, ())))
+        for e in dict.fromkeys(e for s in shares for e in s.proved)
+    }
+    return Share(report.found, together, tenants, proved)
 
 
 def divided(source: Source, count: int, ahead: float = 1.0) -> list[Source]:
@@ -236,13 +253,3 @@ def received(sent: bytes, source: Source) -> Share:
     share = receive(sent, source.at.__getitem__)
     assert isinstance(share, Share)
     return share
-
-
-def light(tenant: TenantNode) -> TenantNode:
-    """The tenant without its operations, which are nearly all of it."""
-    return replace(tenant, contracts=tuple(map(_without_operations, tenant.contracts)))
-
-
-def _without_operations(contract: ContractNode) -> ContractNode:
-    spec = contract.declared.spec.model_copy(update={"operations": {}})
-    return replace(contract, operations=(), declared=contract.declared.model_copy(update={"spec": spec}))

@@ -8,7 +8,7 @@ stays in its own cache.
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any
 
 from stoa_compiler.cache import FORMAT, Cache
@@ -19,8 +19,8 @@ MIN_KEY = 16
 """Characters."""
 _MAGIC = FORMAT.encode() + b"-shared\n"
 _SEAL = hashlib.sha256().digest_size
-_LOCAL = ("seen ", "index ")
-"""Beginnings of the keys of what tells of this machine's files."""
+_LOCAL = ("seen ", "index ", "settled ")
+"""Beginnings of the keys of what tells of this machine's files, or of its last run."""
 
 
 class StoreRefused(Exception):
@@ -69,6 +69,11 @@ class SharedCache(Cache):
                 fetched[key] = content
         self._own.put_many(fetched)
         return found | fetched
+
+    def has_many(self, keys: Collection[str]) -> Set[str]:
+        """Those of the entries that are here, or that the store just gave."""
+        here = self._own.has_many(keys)
+        return here | self.get_many([key for key in keys if key not in here]).keys()
 
     def put(self, key: str, *payload: bytes) -> None:
         """Keeps the entry here and there."""

@@ -1,8 +1,9 @@
 """What a target is: how it makes artifacts from the graph, and how it proves them."""
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stoa_compiler.diagnostics import Report, Rule
 from stoa_compiler.graph import Graph, Origin, TenantNode
@@ -25,7 +26,7 @@ class Artifact:
     media_type: str
     content: bytes
     origins: tuple[Origin, ...]
-    """The declarations that it came from."""
+    """The declarations that it came from; nothing where another process or run made it."""
     digest: str = field(init=False, repr=False, compare=False)
     """Of the content, `sha256:<hex>`."""
 
@@ -33,37 +34,139 @@ class Artifact:
         object.__setattr__(self, "digest", calls.sha256(self.content))
 
     @classmethod
-    def known(cls, path: str, media_type: str, content: bytes, origins: tuple[Origin, ...], digest: str) -> "Artifact":
-        """An artifact whose digest another process or run told; whoever verifies it computes it anew."""
+    def known(cls, path: str, media_type: str, content: bytes, digest: str) -> "Artifact":
+        """An artifact that another process made and proved, and whose digest it told."""
         made = object.__new__(cls)
-        names = ("path", "media_type", "content", "origins", "digest")
-        for name, value in zip(names, (path, media_type, content, origins, digest), strict=True):
+        values = {"path": path, "media_type": media_type, "content": content, "origins": (), "digest": digest}
+        for name, value in values.items():
             object.__setattr__(made, name, value)
         return made
+
+    @property
+    def size(self) -> int:
+        """Bytes of the content."""
+        return len(self.content)
+
+    @property
+    def pieces(self) -> "Sequence[bytes | Artifact]":
+        """What the content consists of, in a row: texts, and other files of the bundle that it carries."""
+        return (self.content,)
 
     @property
     def listing(self) -> "bundle.Artifact":
         """The artifact's line in a manifest."""
         from stoa_schemas import bundle  # Only here: a check lists nothing.
 
-        return bundle.Artifact(
-            path=self.path,
-            media_type=self.media_type,
-            sha256=self.digest,
-            bytes=len(self.content),
-        )
+        return bundle.Artifact(path=self.path, media_type=self.media_type, sha256=self.digest, bytes=self.size)
+
+
+class Stored(Artifact):
+    """An artifact that was proved and kept: its content is read when it is asked for, and is what its digest says."""
+
+    __slots__ = ("_read", "_size")
+    _read: Callable[[str], bytes]
+    _size: int
+
+    def __init__(self, path: str, media_type: str, digest: str, size: int, read: Callable[[str], bytes]) -> None:
+        values = {"path": path, "media_type": media_type, "origins": (), "digest": digest, "_size": size, "_read": read}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def content(self) -> bytes:
+        """Read anew each time: nobody holds many."""
+        return self._read(self.digest)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the content, which is not read for this."""
+        return self._size
+
+
+class Joined(Artifact):
+    """An artifact that carries others: their bytes are not copied before it is written."""
+
+    __slots__ = ("_digest", "_pieces")
+    _digest: str
+    _pieces: "tuple[bytes | Artifact, ...]"
+
+    def __init__(
+        self, path: str, media_type: str, pieces: "Sequence[bytes | Artifact]", origins: tuple[Origin, ...]
+    ) -> None:
+        values = {"path": path, "media_type": media_type, "origins": origins, "_pieces": tuple(pieces), "_digest": ""}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def told(cls, path: str, pieces: "Sequence[bytes | Artifact]", digest: str) -> "Joined":
+        """One of which another run told the digest."""
+        made = cls(path, "", pieces, ())
+        object.__setattr__(made, "_digest", digest)
+        return made
+
+    @property
+    def content(self) -> bytes:
+        """The pieces in a row."""
+        return b"".join(self.contents())
+
+    @property
+    def digest(self) -> str:
+        """Of the content, `sha256:<hex>`."""
+        if not self._digest:
+            state = hashlib.sha256()
+            for content in self.contents():
+                state.update(content)
+            object.__setattr__(self, "_digest", f"sha256:{state.hexdigest()}")
+        return self._digest
+
+    @property
+    def size(self) -> int:
+        """Bytes of the content."""
+        return sum(len(p) if isinstance(p, bytes) else p.size for p in self._pieces)
+
+    @property
+    def pieces(self) -> "Sequence[bytes | Artifact]":
+        """What it consists of."""
+        return self._pieces
+
+    def contents(self) -> Iterator[bytes]:
+        """The bytes of each piece."""
+        return (p if isinstance(p, bytes) else p.content for p in self._pieces)
+
+
+@record
+class Part:
+    """What one tenant gives to a target's artifacts."""
+
+    artifacts: tuple[Artifact, ...] = ()
+    """Those that are its alone."""
+    shared: Any = None
+    """What it adds to those that it shares with others, as plain JSON values: only the target reads them."""
+
+
+PartsOf = Mapping[str, Part]
+"""Parts by tenant."""
 
 
 @record
 class Parts:
-    """The artifacts that are one tenant's alone, so that each can be made and proved without the others."""
+    """How a target's artifacts come from what each tenant gives, so that each part is made, proved and kept alone."""
 
-    emit: Callable[[Graph, str, TenantNode], Sequence[Artifact]]
-    """Graph, environment, tenant -> its artifacts."""
-    verify: Callable[[Graph, str, TenantNode, Artifacts, Report], None]
-    """Parses these artifacts back and compares them with the graph."""
-    verify_rest: Callable[[Graph, str, Artifacts, Report], None]
-    """What is left to prove where `verify` proved each tenant's. The graph may be without operations."""
+    emit: Callable[[Graph, str, TenantNode, Artifacts], Part]
+    """Graph, environment, tenant, and what the tenant gave to the targets named in `carries` -> its part."""
+    verify: Callable[[Graph, str, PartsOf, Artifacts, Report], None]
+    """Proves the parts of the graph's tenants, who may be some of the source's: by what they come to among
+    themselves. The artifacts are those that are carried."""
+    join: Callable[[Graph, str, PartsOf, Artifacts], Sequence[Artifact]]
+    """Graph, environment, every tenant's part, and what is carried -> all artifacts. Of the graph's tenants only facts
+    are asked for."""
+    verify_rest: Callable[[Graph, str, PartsOf, Artifacts, Report], None]
+    """Proves that the artifacts are the platform's own and these parts, which were proved. Likewise."""
+
+    def emit_whole(self, graph: Graph, environment: str, carried: Artifacts) -> Sequence[Artifact]:
+        """All artifacts, of a graph with all of its tenants' nodes."""
+        made = {t.name: self.emit(graph, environment, t, carried) for t in graph.tenants_in(environment)}
+        return self.join(graph, environment, made, carried)
 
 
 @record
@@ -72,10 +175,7 @@ class Target:
 
     name: str
     emit: Callable[[Graph, str, Artifacts], Sequence[Artifact]]
-    """Graph, environment, and what the targets named in `carries` emitted -> artifacts, sorted by path.
-
-    A target with `parts` takes those that were made before from there as well.
-    """
+    """Graph, environment, and what the targets named in `carries` emitted -> artifacts, sorted by path."""
     verify: Callable[[Graph, str, Artifacts, Report], None]
     """Parses the target's own artifacts back and compares them with the graph; adds what disagrees."""
     rules: tuple[Rule, ...] = ()
@@ -83,4 +183,4 @@ class Target:
     carries: tuple[str, ...] = ()
     """Targets whose artifacts this one carries; they are emitted first."""
     parts: Parts | None = None
-    """How each tenant's own artifacts are made; None where all are made from the whole."""
+    """How it is made of what tenants give; None where all is made from the whole."""

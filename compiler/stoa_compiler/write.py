@@ -19,13 +19,18 @@ from stoa_schemas.bundle import BUNDLE_FILE
 
 
 class Content(Protocol):
-    """Whatever has the bytes of a file: an artifact, or one that was kept."""
+    """Whatever has the bytes of a file: an artifact."""
 
     @property
     def content(self) -> bytes:
         """The file's bytes."""
 
+    @property
+    def digest(self) -> str:
+        """Of the bytes, `sha256:<hex>`."""
 
+
+_NOTHING: Mapping[str, str] = {}
 _MANY_FILES = 64
 """Files from which on threads are worth their start."""
 _WAITING = 3
@@ -36,8 +41,10 @@ class NotABundle(Exception):
     """The folder to write to holds something else."""
 
 
-def write(files: Mapping[str, Content], out: Path) -> bool:
+def write(files: Mapping[str, Content], out: Path, known: Mapping[str, str] = _NOTHING) -> bool:
     """Puts the files into the folder `out`, in place of what was there; False where nothing changed.
+
+    `known` are digests of files that are there, in hexadecimal digits by path: these are not read.
 
     A complete sibling is written and flushed first and then exchanged with `out` in one step, so that a
     reader, or a crash at any moment, finds the old bundle or the new one. Where the system can't exchange
@@ -50,7 +57,7 @@ def write(files: Mapping[str, Content], out: Path) -> bool:
     with _alone_in(out.parent):
         _sweep(out)
         here = _files_in(out)
-        same = {path for path, artifact in files.items() if path in here and _holds(out / path, artifact.content)}
+        same = {path for path, file in files.items() if path in here and _holds(out / path, file, known.get(path))}
         if len(same) == len(files) == len(here):
             return False
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
@@ -58,7 +65,7 @@ def write(files: Mapping[str, Content], out: Path) -> bool:
             for folder in sorted({os.path.dirname(path) for path in files}):  # noqa: PTH120
                 (staging / folder).mkdir(parents=True, exist_ok=True)
             anew = [path for path in files if path not in same or not _linked(out / path, staging / path)]
-            _flushed({staging / path: files[path].content for path in anew})
+            _flushed({staging / path: files[path] for path in anew})
             staging.chmod(0o755)
             if out.exists():
                 _exchange(staging, out)
@@ -147,8 +154,10 @@ def _files_in(folder: Path) -> set[str]:
     return found
 
 
-def _holds(path: Path, content: bytes) -> bool:
-    return not path.is_symlink() and path.read_bytes() == content
+def _holds(path: Path, file: Content, known: str | None) -> bool:
+    if known is not None:
+        return file.digest == f"sha256:{known}"
+    return not path.is_symlink() and path.read_bytes() == file.content
 
 
 def _linked(old: Path, new: Path) -> bool:
@@ -160,19 +169,19 @@ def _linked(old: Path, new: Path) -> bool:
     return True
 
 
-def _flushed(files: Mapping[Path, bytes]) -> None:
+def _flushed(files: Mapping[Path, Content]) -> None:
     """Writes the files, each to the disk itself. Of many, some are written while others wait for the disk."""
     if len(files) < _MANY_FILES:
-        for path, content in files.items():
-            _flush(_written(path, content))
+        for path, file in files.items():
+            _flush(_written(path, file.content))
         return
     from collections import deque
     from concurrent.futures import Future, ThreadPoolExecutor
 
     with ThreadPoolExecutor(_WAITING) as waiting:
         flushed: deque[Future[None]] = deque()
-        for path, content in files.items():
-            flushed.append(waiting.submit(_flush, _written(path, content)))
+        for path, file in files.items():
+            flushed.append(waiting.submit(_flush, _written(path, file.content)))
             if len(flushed) > _MANY_FILES:  # No more files are open at a time.
                 flushed.popleft().result()
         for done in flushed:

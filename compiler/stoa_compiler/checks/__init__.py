@@ -28,11 +28,13 @@ OF_TENANTS: tuple[Check, ...] = (
     consumers.check,
     clients.check,
     secrets.check,
-    tenants.check_grants,  # Last: it reads what others found.
+    tenants.check_grants,  # Late: it reads what those before found.
+    clusters.check_tenants,
+    people.check_tenants,
 )
 """What is judged of each tenant by itself."""
 TOGETHER: tuple[Check, ...] = (platform.check, clusters.check, people.check, reviews.check, tenants.check_together)
-"""What is judged of the platform and of all tenants side by side. No operation is looked at."""
+"""What is judged of the platform and of all tenants side by side: of these only facts are asked for."""
 
 RULES = (
     *platform.RULES,

@@ -65,10 +65,6 @@ def check(graph: Graph, report: Report) -> None:
         _sections(graph, name, environment, report)
         if environment.argocd is not None:
             _published(graph, name, environment, report)
-    for name in rendered:
-        _spaces(graph, name, report)
-        for tenant in graph.tenants_in(name):
-            _variables(tenant, name, report)
     for name_of_tier, tier in spec.tiers.items():
         resources = tier.resources
         for key, part, whole in (
@@ -78,6 +74,15 @@ def check(graph: Graph, report: Report) -> None:
             if part > whole:
                 where = document.span(("spec", "tiers", name_of_tier, "resources", key))
                 report.add(TIER_RESOURCES, where, f"`{key}` of `{name_of_tier}` is more than all containers may have")
+
+
+def check_tenants(graph: Graph, report: Report) -> None:
+    """Adds what cannot be rendered of a tenant."""
+    for name, environment in graph.platform.spec.environments.items():
+        if "kubernetes" in environment.targets:
+            _spaces(graph, name, report)
+            for tenant in graph.tenants_in(name):
+                _variables(tenant, name, report)
 
 
 def _sections(graph: Graph, name: EnvironmentName, environment: Environment, report: Report) -> None:

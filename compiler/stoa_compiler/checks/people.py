@@ -1,9 +1,11 @@
 """Rules on people and groups: one tenant each, and only roles that their place can give."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from stoa_compiler.diagnostics import Note, Report, Rule
-from stoa_compiler.graph import Graph, GroupNode, PersonNode
+from stoa_compiler.graph import Graph, GroupNode
+from stoa_compiler.source import Span
+from stoa_schemas.names import PLATFORM_TENANT
 
 TWICE = Rule(
     code="STOA411",
@@ -29,10 +31,18 @@ RULES = (TWICE, PLATFORM_ROLE, TENANT_ROLE)
 
 
 def check(graph: Graph, report: Report) -> None:
-    """Adds people in two places, and roles out of place."""
-    everyone = [*graph.people, *(p for t in graph.tenants for p in t.people)]
-    _unique(everyone, "user name", lambda p: p.username, report)
-    _unique(everyone, "address", lambda p: p.email.lower(), report)
+    """Adds people in two places, and the platform's groups with roles out of place."""
+    platform = [(p.username, p.email, PLATFORM_TENANT) for p in graph.people]
+    everyone = [*platform, *((name, email, f.name) for f in graph.facts for name, email in f.people)]
+    _unique([(name, name, tenant) for name, _, tenant in everyone], "user name", graph, report)
+    _unique([(email.lower(), name, tenant) for name, email, tenant in everyone], "address", graph, report)
+    roles = graph.platform.spec.roles
+    for group in graph.groups:
+        _scope(group, {n for n, r in roles.items() if r.scope == "tenant"}, TENANT_ROLE, report)
+
+
+def check_tenants(graph: Graph, report: Report) -> None:
+    """Adds roles that no tenant can give."""
     roles = graph.platform.spec.roles
     for tenant in graph.tenants:
         for group in tenant.groups:
@@ -50,23 +60,28 @@ def check(graph: Graph, report: Report) -> None:
                 where = document.span(("spec", "grants", index, "role"))
                 said = f"`{grant.role}` is a role of scope `platform`, which no tenant can give"
                 report.add(PLATFORM_ROLE, where, said)
-    for group in graph.groups:
-        _scope(group, {n for n, r in roles.items() if r.scope == "tenant"}, TENANT_ROLE, report)
 
 
-def _unique(people: list[PersonNode], what: str, key: Callable[[PersonNode], str], report: Report) -> None:
-    seen: dict[str, PersonNode] = {}
-    for person in people:
-        first = seen.setdefault(key(person), person)
-        if first is not person:
-            report.add(
-                TWICE,
-                person.origin.document.span(person.origin.loc, "key"),
-                f"the {what} `{key(person)}` is declared twice",
-                [Note("declared here first", first.origin.document.span(first.origin.loc, "key"))]
-                if first.tenant == person.tenant
-                else [],
-            )
+Named = tuple[str, str, str]
+"""What is to be unique, the user name that it stands at, and the tenant of whoever has it."""
+
+
+def _unique(people: Sequence[Named], what: str, graph: Graph, report: Report) -> None:
+    """Of the same tenant's, the note says where the first one is; another tenant's place is not this one's to see."""
+    if len({value for value, _, _ in people}) == len(people):
+        return
+
+    def place(name: str, tenant: str) -> Span:
+        of_tenant = graph.people if tenant == PLATFORM_TENANT else graph.tenant(tenant).people
+        origin = next(p.origin for p in of_tenant if p.username == name)
+        return origin.document.span(origin.loc, "key")
+
+    seen: dict[str, Named] = {}
+    for value, name, tenant in people:
+        first = seen.setdefault(value, (value, name, tenant))
+        if first != (value, name, tenant):
+            notes = [Note("declared here first", place(*first[1:]))] if first[2] == tenant else []
+            report.add(TWICE, place(name, tenant), f"the {what} `{value}` is declared twice", notes)
 
 
 def _scope(group: GroupNode, wrong: set[str], rule: Rule, report: Report) -> None:

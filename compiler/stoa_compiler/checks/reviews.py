@@ -66,9 +66,9 @@ def check(graph: Graph, report: Report) -> None:
     if reviews.rules:
         _conditions(reviews.rules, document, report)
     for tenant in reviews.owners.tenants:
-        if tenant not in graph.known and all(t.name != tenant for t in graph.tenants):
+        if tenant not in graph.known and all(f.name != tenant for f in graph.facts):
             where = document.span(("spec", "reviews", "owners", "tenants", tenant), "key")
-            known = sorted(graph.known | {t.name for t in graph.tenants})
+            known = sorted(graph.known | {f.name for f in graph.facts})
             close = nearest(tenant, known)
             advice = f"Is `{close}` meant?" if close else ""
             report.add(NO_SUCH_TENANT, where, f"there is no tenant `{tenant}`", help=advice)

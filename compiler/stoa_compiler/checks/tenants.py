@@ -6,6 +6,7 @@ from stoa_compiler.access import fits, permits, segments
 from stoa_compiler.diagnostics import Note, Report, Rule, lookalikes
 from stoa_compiler.graph import Graph, TenantNode
 from stoa_compiler.load import TENANT_FILE
+from stoa_compiler.source import Span
 from stoa_schemas.base import calls_per_second
 
 OVER_CAP = Rule(
@@ -53,33 +54,35 @@ def check(graph: Graph, report: Report) -> None:
 def check_together(graph: Graph, report: Report) -> None:
     """Adds what tenants declare that is another's."""
     _prefixes(graph, report)
-    seen: dict[str, TenantNode] = {}
-    for tenant in graph.tenants:
-        name = tenant.declared.spec.display_name
+    seen: dict[str, str] = {}
+    for tenant in graph.facts:
+        name = tenant.display_name
         shown = " ".join(normalize("NFKC", name).casefold().split())
-        if seen.setdefault(shown, tenant) is not tenant:
-            where = tenant.origin.document.span(("spec", "displayName"))
+        if seen.setdefault(shown, tenant.name) != tenant.name:
+            where = graph.tenant(tenant.name).origin.document.span(("spec", "displayName"))
             report.add(DISPLAY_NAME, where, f"`{name}` is another tenant's name too", lookalikes(name))
 
 
 def _prefixes(graph: Graph, report: Report) -> None:
     """Sorted, a prefix that lies in another follows it with only its like between."""
-    by_prefix = sorted((t.declared.spec.secrets.prefix + "/", t.name, t) for t in graph.tenants)
-    outer: tuple[str, TenantNode] | None = None
+    by_prefix = sorted((f.secrets + "/", f.name) for f in graph.facts)
+    outer: tuple[str, str] | None = None
     overlapping: set[str] = set()
-    for prefix, _, tenant in by_prefix:
+
+    def place(tenant: str) -> Span:
+        return graph.tenant(tenant).origin.document.span(("spec", "secrets", "prefix"))
+
+    for prefix, name in by_prefix:
         if outer is not None and prefix.startswith(outer[0]):
-            guilty = tenant if prefix == outer[0] else outer[1]
-            where = guilty.origin.document.span(("spec", "secrets", "prefix"))
-            overlapping.add(guilty.name)
-            said = "is also" if guilty is tenant else "is a folder above"
-            report.add(PREFIX_OVERLAP, where, f"`{outer[0][:-1]}` {said} the prefix of another tenant")
+            guilty = name if prefix == outer[0] else outer[1]
+            overlapping.add(guilty)
+            said = "is also" if guilty == name else "is a folder above"
+            report.add(PREFIX_OVERLAP, place(guilty), f"`{outer[0][:-1]}` {said} the prefix of another tenant")
         else:
-            outer = (prefix, tenant)
-    for prefix, name, tenant in by_prefix:
+            outer = (prefix, name)
+    for prefix, name in by_prefix:
         if prefix.split("/")[-2] != name and name not in overlapping:
-            where = tenant.origin.document.span(("spec", "secrets", "prefix"))
-            report.add(FOREIGN_PREFIX, where, f"`{prefix[:-1]}` does not end in `{name}`")
+            report.add(FOREIGN_PREFIX, place(name), f"`{prefix[:-1]}` does not end in `{name}`")
 
 
 def _caps(graph: Graph, tenant: TenantNode, report: Report) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stoa_compiler.kept import Kept, Run
     from stoa_compiler.load import Placed
     from stoa_compiler.shares import Engine, Memory
+    from stoa_compiler.target import Artifact
 
 _ENGINE = "Where the tenants are compiled: here, or on a Dask cluster."
 
@@ -212,17 +213,10 @@ class _Result:
     files: Mapping[str, SourceFile]
     facts: Mapping[str, Any]
     """What the summary says; `rendered`: whether there is a bundle, `bundle`: the digest of all its files."""
-    contents: Mapping[str, bytes] | None
+    bundle: "Mapping[str, Artifact] | None"
     """The bundle's files; None where they are to be taken from the cache."""
     placed: "Sequence[Placed]" = ()
     """The source's documents, where they were read now."""
-
-
-@record(slots=False)
-class _File:
-    """One file of the bundle."""
-
-    content: bytes
 
 
 _NOT_SHOWN = ("rendered", "bundle")
@@ -252,7 +246,7 @@ def _compiled(call: Call, run: "Run | None") -> _Result:
         if graph is not None and environment in graph.platform.spec.environments:
             rendered = Report()
             with suppress(Stop):
-                bundle = render(graph, environment, rendered, watch, call.jobs)
+                bundle = render(graph, environment, rendered, watch)
             report.found.extend(rendered.found)
     else:
         memory = call.memory or (run.tenants if run else FORGETFUL)
@@ -271,44 +265,45 @@ def _compiled(call: Call, run: "Run | None") -> _Result:
     files = source.files
     if graph is None or bundle is None:
         return _Result(report.sorted(), files, {"rendered": False}, None, source.placed)
-    contents = {path: artifact.content for path, artifact in bundle.files.items()}
-    tenants = graph.tenants_in(environment)
+    tenants = graph.facts_in(environment)
     facts: dict[str, Any] = {
         "rendered": True,
-        "bundle": bundle_digest(contents),
+        "bundle": bundle_digest(bundle.files),
         "documents": source.count,
         "tenants": len(tenants),
-        "tools": sum(len(t.operations) if tools is None else tools[t.name] for t in tenants),
-        "artifacts": len(contents),
+        "tools": sum(len(graph.tenant(t.name).operations) if tools is None else tools[t.name] for t in tenants),
+        "artifacts": len(bundle.files),
         "digest": bundle.digest,
         "leftOut": list(left_out),
     }
     if call.as_summary:
         from stoa_compiler.tokens import of_catalog
 
-        facts["tokens"] = {t.name: of_catalog(contents.get(f"mcp/tenants/{t.name}.json")) for t in tenants}
-    return _Result(report.sorted(), files, facts, contents, source.placed)
+        catalogs = {t.name: bundle.files.get(f"mcp/tenants/{t.name}.json") for t in tenants}
+        facts["tokens"] = {name: of_catalog(a.content if a is not None else None) for name, a in catalogs.items()}
+    return _Result(report.sorted(), files, facts, bundle.files, source.placed)
 
 
 def _write(call: Call, result: _Result, run: "Run | None") -> bool:
     """Puts the bundle into its folder; False where it lies there already."""
-    contents, out, watch = result.contents, call.out, call.watch
-    with watch.phase("recall" if contents is None else "keep", "bundle"):
-        if contents is None:
+    files, out, watch = result.bundle, call.out, call.watch
+    with watch.phase("recall" if files is None else "keep", "bundle"):
+        if files is None:
             assert run is not None
             if run.lies_in(out, result.facts["bundle"]):
                 return False
-            contents = run.bundle()
+            files = run.bundle()
         elif run:
-            run.keep_bundle(contents)
-    if contents is None:
-        contents = _compiled(call, run).contents
-        assert contents is not None
+            run.keep_bundle(files)
+        here = run.files_in(out) if run else {}
+    if files is None:
+        files = _compiled(call, run).bundle
+        assert files is not None
     from stoa_compiler.write import NotABundle, write
 
     try:
         with watch.phase("write"):
-            return write({path: _File(content) for path, content in contents.items()}, out)
+            return write(files, out, here)
     except NotABundle as refusal:
         fail(str(refusal), WRONG_USE)
     except OSError as error:

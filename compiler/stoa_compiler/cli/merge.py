@@ -6,7 +6,7 @@ import pickle
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from stoa_compiler.watch import Stopwatch
 if TYPE_CHECKING:
     from stoa_compiler.kept import Tenants
     from stoa_compiler.load import Source
-    from stoa_compiler.shares import Share
+    from stoa_compiler.shares import One, Share
 
 API_VERSION = "gostoa.dev/part/v1"
 PART_FILE = "part.json"
@@ -116,9 +116,9 @@ class _Parts:
     parts: "tuple[Tenants, ...]"
     source: Path
 
-    def known(self, environments: Sequence[str] | None) -> Mapping[str, Sequence[bytes]]:
+    def known(self, environments: Sequence[str] | None, targets: Collection[str]) -> "Mapping[str, One]":
         """Every tenant of the source; ends the command where a part does not tell of one."""
-        known = {tenant: sent for part in self.parts for tenant, sent in part.known(environments).items()}
+        known = {tenant: one for part in self.parts for tenant, one in part.known(environments, targets).items()}
         there = {path.partition("/")[0] for path in self.parts[0].digests() if "/" in path}
         lost = sorted(there - known.keys())
         if lost:
@@ -130,8 +130,17 @@ class _Parts:
             )
         return known
 
-    def keep(self, share: "Share", source: "Source") -> None:
+    def keep(
+        self,
+        share: "Share",
+        source: "Source",
+        environments: Sequence[str] | None,
+        targets: Collection[str],
+    ) -> None:
         """Keeps nothing: the parts have it."""
+
+    def settle(self, tenants: "Mapping[str, One]") -> None:
+        """Likewise."""
 
 
 def _tenants(parts: Sequence[Path], source: Path) -> "tuple[Tenants, ...]":

@@ -9,10 +9,20 @@ import orjson
 
 from stoa_compiler.checks.contracts import UNAPPROVED
 from stoa_compiler.diagnostics import Report, Rule
-from stoa_compiler.graph import ConsumerNode, ContractNode, Graph, OperationNode, Origin, PlanNode, TenantNode
+from stoa_compiler.graph import (
+    ConsumerNode,
+    ContractNode,
+    Graph,
+    OperationNode,
+    Origin,
+    PersonNode,
+    PlanNode,
+    TenantFacts,
+    TenantNode,
+)
 from stoa_compiler.operations import legacy_output_schema
 from stoa_compiler.source import Span
-from stoa_compiler.target import Artifact, Artifacts, Parts, Target
+from stoa_compiler.target import Artifact, Artifacts, Part, Parts, PartsOf, Target
 from stoa_schemas import bundle
 from stoa_schemas.base import milliseconds
 from stoa_schemas.documents.access import PERMISSION_FOR
@@ -50,16 +60,25 @@ _ALGORITHMS = ["ES256", "EdDSA", "RS256"]
 _SPANS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
-def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifact]:
+def emit_tenant(graph: Graph, environment: str, tenant: TenantNode, carried: Artifacts) -> Part:
+    """The tenant's catalog; in development its people and clients too, whom the runtime's own issuer signs in."""
+    declared = graph.environment(environment)
+    content = _catalog(tenant, environment, declared.limit_factor)
+    shared = None
+    if declared.development:
+        people, clients = map(_person, tenant.people), (_client(tenant.name, c) for c in tenant.consumers)
+        shared = [[p.model_dump(mode="json") for p in people], [c.model_dump(mode="json") for c in clients]]
+    return Part((_artifact(_catalog_path(tenant.name), content, _origins(tenant)),), shared)
+
+
+def join(graph: Graph, environment: str, parts: PartsOf, carried: Artifacts) -> Sequence[Artifact]:
     """The runtime's files for one environment, sorted by path."""
     declared = graph.environment(environment)
-    tenants = graph.tenants_in(environment)
+    tenants = graph.facts_in(environment)
     files = [_artifact(bundle.PLATFORM_INDEX, _index(graph, environment, tenants), (graph.origin,))]
-    for tenant in tenants:
-        made = earlier.get(_catalog_path(tenant.name))
-        files += emit_tenant(graph, environment, tenant) if made is None else [made]
+    files += [artifact for part in parts.values() for artifact in part.artifacts]
     if declared.development:
-        files.append(_artifact(bundle.DEVELOPMENT, _development(graph, tenants), (graph.origin,)))
+        files.append(_artifact(bundle.DEVELOPMENT, _development(graph, parts), (graph.origin,)))
     files.sort(key=lambda a: a.path)
     manifest = bundle.RuntimeManifest(
         platform=graph.name,
@@ -68,12 +87,6 @@ def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifac
         files=[a.listing for a in files],
     )
     return sorted([*files, _artifact(bundle.RUNTIME_MANIFEST, manifest, (graph.origin,))], key=lambda a: a.path)
-
-
-def emit_tenant(graph: Graph, environment: str, tenant: TenantNode) -> Sequence[Artifact]:
-    """The tenant's catalog."""
-    factor = graph.environment(environment).limit_factor
-    return [_artifact(_catalog_path(tenant.name), _catalog(tenant, environment, factor), _origins(tenant))]
 
 
 def _artifact(path: str, part: bundle.Part, origins: tuple[Origin, ...]) -> Artifact:
@@ -93,7 +106,7 @@ def _origins(tenant: TenantNode) -> tuple[Origin, ...]:
     )
 
 
-def _index(graph: Graph, environment: str, tenants: Sequence[TenantNode]) -> bundle.PlatformIndex:
+def _index(graph: Graph, environment: str, tenants: Sequence[TenantFacts]) -> bundle.PlatformIndex:
     spec = graph.platform.spec
     declared = graph.environment(environment)
     mcp_url = f"{declared.gateway.rstrip('/')}/mcp"
@@ -134,8 +147,7 @@ def _index(graph: Graph, environment: str, tenants: Sequence[TenantNode]) -> bun
             audit_when_full=spec.enforcement.audit.when_full,
         ),
         tenants=[
-            bundle.TenantEntry(name=t.name, display_name=t.declared.spec.display_name, catalog=_catalog_path(t.name))
-            for t in tenants
+            bundle.TenantEntry(name=t.name, display_name=t.display_name, catalog=_catalog_path(t.name)) for t in tenants
         ],
     )
 
@@ -255,61 +267,77 @@ def _plan(plan: PlanNode, factor: float) -> bundle.PlanEntry:
     )
 
 
-def _development(graph: Graph, tenants: Sequence[TenantNode]) -> bundle.Development:
-    people = [*graph.people, *(p for t in tenants for p in t.people)]
+def _development(graph: Graph, parts: PartsOf) -> bundle.Development:
+    people = list(map(_person, graph.people))
     clients = [
         bundle.DevelopmentClient(client_id=name, redirect_uris=sorted(client.redirect_uris))
         for name, client in graph.platform.spec.identity.clients.items()
     ]
-    for tenant in tenants:
-        clients.extend(
-            bundle.DevelopmentClient(
-                client_id=c.client_id,
-                redirect_uris=sorted(c.declared.spec.redirect_uris),
-                tenant=tenant.name,
-                roles=sorted(c.declared.spec.roles),
-            )
-            for c in tenant.consumers
-        )
+    for part in parts.values():
+        people += [bundle.DevelopmentPerson.model_validate(p, by_name=True) for p in part.shared[0]]
+        clients += [bundle.DevelopmentClient.model_validate(c, by_name=True) for c in part.shared[1]]
     return bundle.Development(
-        people=[
-            bundle.DevelopmentPerson(
-                username=p.username,
-                display_name=f"{p.first_name} {p.last_name}",
-                email=p.email,
-                tenant=p.tenant,
-                roles=list(p.roles),
-            )
-            for p in sorted(people, key=lambda p: p.username)
-        ],
-        clients=sorted(clients, key=lambda c: c.client_id),
+        people=sorted(people, key=lambda p: p.username), clients=sorted(clients, key=lambda c: c.client_id)
+    )
+
+
+def _person(person: PersonNode) -> bundle.DevelopmentPerson:
+    return bundle.DevelopmentPerson(
+        username=person.username,
+        display_name=f"{person.first_name} {person.last_name}",
+        email=person.email,
+        tenant=person.tenant,
+        roles=list(person.roles),
+    )
+
+
+def _client(tenant: str, consumer: ConsumerNode) -> bundle.DevelopmentClient:
+    return bundle.DevelopmentClient(
+        client_id=consumer.client_id,
+        redirect_uris=sorted(consumer.declared.spec.redirect_uris),
+        tenant=tenant,
+        roles=sorted(consumer.declared.spec.roles),
     )
 
 
 def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report) -> None:
     """Reads the files back as plain JSON and rebuilds who may call what from the grants alone."""
+    parts = {}
     for tenant in graph.tenants_in(environment):
-        verify_tenant(graph, environment, tenant, artifacts, report)
-    verify_rest(graph, environment, artifacts, report)
+        catalog = artifacts.get(_catalog_path(tenant.name))
+        parts[tenant.name] = Part((catalog,) if catalog is not None else ())
+    verify_parts(graph, environment, parts, {}, report)
+    verify_rest(graph, environment, parts, artifacts, report)
 
 
-def verify_rest(graph: Graph, environment: str, artifacts: Artifacts, report: Report) -> None:
-    """Compares the files with what the manifest names."""
+def verify_parts(graph: Graph, environment: str, parts: PartsOf, carried: Artifacts, report: Report) -> None:
+    """Reads the tenants' catalogs back."""
+    for tenant in graph.tenants_in(environment):
+        for artifact in parts[tenant.name].artifacts:
+            if bundle.sha256(artifact.content) != artifact.digest:
+                report.add(DIGEST_DIFFERS, tenant.origin.document.span(), f"`{artifact.path}` has another digest")
+            _verify_catalog(graph, tenant, orjson.loads(artifact.content), report)
+
+
+def verify_rest(graph: Graph, environment: str, parts: PartsOf, artifacts: Artifacts, report: Report) -> None:
+    """Compares the files with what the manifest names, and the catalogs with the tenants' own."""
     manifest = orjson.loads(artifacts[bundle.RUNTIME_MANIFEST].content)
     named = {f["path"]: f["sha256"] for f in manifest["files"]}
-    found = {p: bundle.sha256(a.content) for p, a in artifacts.items() if p != bundle.RUNTIME_MANIFEST}
+    proved = {a.path: a.digest for part in parts.values() for a in part.artifacts}
+    found = {
+        path: artifact.digest if proved.get(path) == artifact.digest else bundle.sha256(artifact.content)
+        for path, artifact in artifacts.items()
+        if path.startswith("mcp/") and path != bundle.RUNTIME_MANIFEST
+    }
     for path in sorted(named.keys() ^ found.keys() | {p for p in named.keys() & found.keys() if named[p] != found[p]}):
         report.add(DIGEST_DIFFERS, graph.origin.document.span(), f"`{path}` is not what the manifest names")
-    for tenant in graph.tenants_in(environment):
-        if _catalog_path(tenant.name) not in artifacts:
-            report.add(TABLE_DIFFERS, tenant.origin.document.span(), f"`{tenant.name}` has no catalog")
-
-
-def verify_tenant(graph: Graph, environment: str, tenant: TenantNode, artifacts: Artifacts, report: Report) -> None:
-    """Reads the tenant's catalog back, where there is one."""
-    content = artifacts.get(_catalog_path(tenant.name))
-    if content is not None:
-        _verify_catalog(graph, tenant, orjson.loads(content.content), report)
+    for tenant in graph.facts_in(environment):
+        path = _catalog_path(tenant.name)
+        if path not in artifacts:
+            where = graph.tenant(tenant.name).origin.document.span()
+            report.add(TABLE_DIFFERS, where, f"`{tenant.name}` has no catalog")
+        elif [a.path for a in parts[tenant.name].artifacts] != [path] or proved[path] != found[path]:
+            report.add(DIGEST_DIFFERS, graph.origin.document.span(), f"`{path}` is not the tenant's own")
 
 
 def _verify_catalog(graph: Graph, tenant: TenantNode, catalog: Mapping[str, Any], report: Report) -> None:
@@ -390,4 +418,5 @@ def _glob(pattern: str) -> re.Pattern[str]:
     return re.compile("[^:]*".join(map(re.escape, pattern.split("*"))))
 
 
-TARGET = Target(name="mcp", emit=emit, verify=verify, rules=RULES, parts=Parts(emit_tenant, verify_tenant, verify_rest))
+PARTS = Parts(emit_tenant, verify_parts, join, verify_rest)
+TARGET = Target(name="mcp", emit=PARTS.emit_whole, verify=verify, rules=RULES, parts=PARTS)

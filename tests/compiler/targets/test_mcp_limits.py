@@ -12,7 +12,7 @@ def catalog(source: Copy) -> dict[str, object]:
     checked, found = source.read()
     assert found == []
     assert checked.graph is not None
-    artifacts = {a.path: a for a in mcp.emit(checked.graph, "prod", {})}
+    artifacts = {a.path: a for a in mcp.TARGET.emit(checked.graph, "prod", {})}
     content: dict[str, object] = orjson.loads(artifacts["mcp/tenants/acme.json"].content)
     return content
 
