@@ -12,7 +12,8 @@ from typing import Any
 from stoa_compiler import blockyaml
 from stoa_compiler.graph import Graph, Origin, TenantNode
 from stoa_compiler.networks import PRIVATE, blocks
-from stoa_compiler.target import Artifact, Artifacts
+from stoa_compiler.target import Artifact, Artifacts, Part, PartsOf
+from stoa_compiler.targets.kubernetes.seal import sealed
 from stoa_schemas import bundle, names
 from stoa_schemas.documents.platform import Cluster, TierResources, ZoneName
 
@@ -31,29 +32,33 @@ _SYNC = "argocd.argoproj.io/sync-options"
 _WAVE = "argocd.argoproj.io/sync-wave"
 
 
-def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifact]:
-    """The manifests of `environment`, sorted by path."""
+def emit_tenant(graph: Graph, environment: str, tenant: TenantNode, carried: Artifacts) -> Part:
+    """The tenant's own manifests: what bounds it, its catalog and its references to secrets."""
     cluster = graph.environment(environment).kubernetes or Cluster()
-    network = _Network(graph, environment)
-    platform = (graph.origin,)
-    made = [
-        _artifact(
-            f"kubernetes/platform/zone-{name}.yaml", network.policies(name, _labels(graph, environment)), platform
-        )
-        for name in network.zone_namespaces
-    ]
-    for tenant in graph.tenants_in(environment):
-        bounds = _bounds(graph, tenant, environment, cluster, network)
-        made.append(_artifact(f"kubernetes/platform/tenant-{tenant.name}.yaml", bounds, (*platform, tenant.origin)))
-        folder = f"kubernetes/tenants/{tenant.name}"
-        path = f"mcp/tenants/{tenant.name}.json"
-        if path in earlier:
-            catalog = _catalog(graph, tenant, environment, earlier[path].content)
-            made.append(_artifact(f"{folder}/catalog.yaml", catalog, earlier[path].origins))
-        secrets = _secrets(graph, tenant, environment, cluster)
-        if secrets:
-            contracts = (c.origin for c in tenant.contracts)
-            made.append(_artifact(f"{folder}/secrets.yaml", secrets, (*platform, tenant.origin, *contracts)))
+    # Of all tenants, its policies see itself only.
+    network = _Network(graph, [names.namespace(graph.name, tenant.name, environment)])
+    origins = (graph.origin, tenant.origin)
+    bounds = _bounds(graph, tenant, environment, cluster, network)
+    made = [_artifact(f"kubernetes/platform/tenant-{tenant.name}.yaml", bounds, origins)]
+    folder = f"kubernetes/tenants/{tenant.name}"
+    shown = carried.get(f"mcp/tenants/{tenant.name}.json")
+    if shown is not None:
+        catalog = _catalog(graph, tenant, environment, shown.content)
+        made.append(_artifact(f"{folder}/catalog.yaml", catalog, shown.origins))
+    secrets = _secrets(graph, tenant, environment, cluster)
+    if secrets:
+        made.append(_artifact(f"{folder}/secrets.yaml", secrets, (*origins, *(c.origin for c in tenant.contracts))))
+    return Part(tuple(made), sealed(made, shown))
+
+
+def join(graph: Graph, environment: str, parts: PartsOf, carried: Artifacts) -> Sequence[Artifact]:
+    """The manifests of `environment`, sorted by path: the tenants', and those of the zones, which name all tenants."""
+    tenants = [names.namespace(graph.name, t.name, environment) for t in graph.facts_in(environment)]
+    network = _Network(graph, tenants)
+    made = [artifact for part in parts.values() for artifact in part.artifacts]
+    for name in network.zone_namespaces:
+        policies = network.policies(name, _labels(graph, environment))
+        made.append(_artifact(f"kubernetes/platform/zone-{name}.yaml", policies, (graph.origin,)))
     return sorted(made, key=lambda a: a.path)
 
 
@@ -182,11 +187,11 @@ def _memory(quantity: str) -> str:
 class _Network:
     """The policies that open the declared flows and nothing else."""
 
-    def __init__(self, graph: Graph, environment: str) -> None:
+    def __init__(self, graph: Graph, tenants: Sequence[str]) -> None:
         spec = graph.platform.spec
         self._flows = spec.flows
         self._zones = spec.zones
-        self._tenants = [names.namespace(graph.name, t.name, environment) for t in graph.tenants_in(environment)]
+        self._tenants = tenants
         self.zone_namespaces = sorted({n for zone in spec.zones.values() for n in zone.namespaces})
 
     def policies(self, namespace: str, labels: Mapping[str, str]) -> list[Object]:

@@ -13,6 +13,8 @@ from stoa_compiler.records import record
 
 Direction = Literal["Ingress", "Egress"]
 Labels = Mapping[str, str]
+_NAME = "kubernetes.io/metadata.name"
+"""The label in which each namespace has its name; the API server sees to it."""
 
 
 class Unknown(Exception):
@@ -99,6 +101,20 @@ class Policies:
                 yield _labels(policy.pods)
                 for rule in (*policy.ingress, *policy.egress):
                     yield from (_labels(peer.pods) for peer in rule.peers or () if peer.pods is not None)
+
+    def named(self) -> Iterator[frozenset[str]]:
+        """The names by which each peer chooses namespaces; one that chooses by anything else is refused.
+
+        A namespace that none of them names is chosen just when any other such is.
+        """
+        seen: set[str] = set()
+        for policies in self._by_namespace.values():
+            for policy in policies:
+                for rule in (*policy.ingress, *policy.egress):
+                    for peer in rule.peers or ():
+                        if peer.namespaces is not None and peer.said not in seen:
+                            seen.add(peer.said)
+                            yield _names(peer.namespaces)
 
     def ports(self) -> set[Port]:
         """Ports that any rule names, and one beyond."""
@@ -228,6 +244,21 @@ def _matches(selector: Mapping[str, Any] | None, labels: Labels) -> bool:
         if not holds:
             return False
     return True
+
+
+def _names(selector: Mapping[str, Any]) -> frozenset[str]:
+    """The names in a selector of namespaces, which demands nothing else than names."""
+    found: list[str] = []
+    keys: list[Any] = []
+    for key, value in _keys(selector.get("matchLabels", {}), None).items():
+        keys.append(key)
+        found.append(_text(value))
+    for expression in _list(selector.get("matchExpressions", [])):
+        keys.append(_keys(expression, {"key", "operator", "values"}).get("key"))
+        found.extend(map(_text, _list(expression.get("values", []))))
+    if any(key != _NAME for key in keys):
+        raise Unknown("namespaces are chosen by something else than their names")
+    return frozenset(found)
 
 
 def _labels(selector: Mapping[str, Any] | None) -> Labels:
