@@ -51,10 +51,12 @@ class Again:
         """What the source comes to, whose files look like `stamps` now."""
         report = Report()
         state, unchanged = self._state, self._unchanged(stamps)
-        source = load(self._root, report, known=unchanged)
-        made = Making(self._judge, targets_of, [self._environment], MODULES.keys(), FORGETFUL, UNWATCHED).share(source)
         known = {name: state.tenants[name] for name in unchanged} if state is not None else {}
-        share = whole([made], known, source, report, self._judge)
+        source = load(self._root, report, known={name: one.known for name, one in known.items()})
+        made = Making(self._judge, targets_of, [self._environment], MODULES.keys(), FORGETFUL, UNWATCHED).share(source)
+        share = whole(
+            [made], known, report, lambda others: self._judge(load(self._root, Report(), known=others), Report())
+        )
         if share.graph is None:
             return Compiled(report, source.files, None)
         check_together(share.graph, report)

@@ -8,9 +8,22 @@ a bare word is never a string.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from stoa_compiler.records import record
 
 Value = Mapping[str, "Value"] | Sequence["Value"] | str | bytes | int | bool | None
 """Bytes are text that is encoded already: a file that is carried."""
+
+
+class Carried:
+    """A text that `pieces` leaves to whoever has it: one that `is_line` is true of, with a line feed at the end."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: Any) -> None:
+        self.text = text
+
 
 _BARE_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
@@ -26,17 +39,39 @@ _LONG = 120
 
 def dump(value: Mapping[str, Value]) -> bytes:
     """`value` as one YAML document in UTF-8, with a line feed at the end."""
-    lines = [*(_mapping(value, "") if value else ["{}"]), ""]
-    return b"\n".join([line if type(line) is bytes else line.encode() for line in lines])
+    (whole,) = pieces(value)
+    assert isinstance(whole, bytes)
+    return whole
 
 
-def _mapping(value: Mapping[str, Value], indent: str) -> Iterator[str | bytes]:
+def pieces(value: Mapping[str, Any]) -> list[Any]:
+    """The same in a row: bytes, and between them what each `Carried` has as its text."""
+    made: list[Any] = []
+    lines: list[bytes] = []
+    for line in _mapping(value, "") if value else ["{}"]:
+        if isinstance(line, _Carried):
+            made += [b"\n".join([*lines, line.indent]), line.text]
+            lines = []
+        else:
+            lines.append(line if isinstance(line, bytes) else line.encode())
+    return [*made, b"\n".join([*lines, b""])] if lines or not made else made
+
+
+@record
+class _Carried:
+    """Where a carried text stands."""
+
+    indent: bytes
+    text: Any
+
+
+def _mapping(value: Mapping[str, Value], indent: str) -> Iterator[str | bytes | _Carried]:
     for key in sorted(value):
         bare = _BARE_KEY.fullmatch(key) and key.lower() not in _WORDS
         yield from _entry(f"{indent}{key if bare else _quoted(key)}:", value[key], indent + "  ")
 
 
-def _sequence(value: Sequence[Value], indent: str) -> Iterator[str | bytes]:
+def _sequence(value: Sequence[Value], indent: str) -> Iterator[str | bytes | _Carried]:
     for item in value:
         if isinstance(item, Mapping) and item:
             first, *rest = _mapping(item, indent + "  ")
@@ -47,7 +82,7 @@ def _sequence(value: Sequence[Value], indent: str) -> Iterator[str | bytes]:
             yield from _entry(f"{indent}-", item, indent + "  ")
 
 
-def _entry(head: str, value: Value, indent: str) -> Iterator[str | bytes]:
+def _entry(head: str, value: Any, indent: str) -> Iterator[str | bytes | _Carried]:
     """The lines of one value, the first beginning with `head`; what hangs below is indented by `indent`."""
     match value:
         case None:
@@ -69,6 +104,9 @@ def _entry(head: str, value: Value, indent: str) -> Iterator[str | bytes]:
                 yield b"".join((indent.encode(), memoryview(value)[: len(value) - value.endswith(b"\n")]))
             else:
                 yield from _entry(head, value.decode(), indent)
+        case Carried():
+            yield f"{head} |"
+            yield _Carried(indent.encode(), value.text)
         case Mapping():
             yield head if value else f"{head} {{}}"
             yield from _mapping(value, indent)
@@ -91,6 +129,13 @@ def _is_block(text: str) -> bool:
 def _is_one_line(text: bytes) -> bool:
     """The same for one line of ASCII alone, which is seen without decoding it."""
     return len(text) > _LONG and text.isascii() and not text.startswith(b" ") and is_plain_line(text)
+
+
+def is_line(text: bytes) -> bool:
+    """Whether text is written as one line in a literal block, byte for byte, and ends in a line feed."""
+    if text.isascii():
+        return text.endswith(b"\n") and _is_one_line(text)
+    return text.find(b"\n") == len(text) - 1 and _is_block(text.decode())
 
 
 def is_plain_line(text: bytes) -> bool:

@@ -1,6 +1,6 @@
 """Findings: what is wrong, where, why, and what to do about it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from unicodedata import name
@@ -119,6 +119,11 @@ class Report:
     def sorted(self) -> list[Diagnostic]:
         """Each finding once, by file and place."""
         return sorted(dict.fromkeys(self.found), key=lambda d: d.order)
+
+
+def files_of(found: Iterable[Diagnostic]) -> set[str]:
+    """The shown paths of the files that findings and their notes name."""
+    return {span.file for d in found for span in (d.span, *(n.span for n in d.notes)) if span is not None}
 
 
 def nearest(word: str, known: Collection[str]) -> str | None:

@@ -78,9 +78,9 @@ class _Odd(Exception):
 _known: dict[str, _Line] = {}
 
 
-def fast_read(content: bytes) -> Any:
+def fast_read(content: bytes, limit: int = MAX_BYTES) -> Any:
     """The document's values where it is plain and holds no mistake that a reader sees; else None."""
-    text = _plain_text(content)
+    text = _plain_text(content, limit)
     if text is None:
         return None
     try:
@@ -89,8 +89,8 @@ def fast_read(content: bytes) -> Any:
         return None
 
 
-def _plain_text(content: bytes) -> str | None:
-    if len(content) > MAX_BYTES or not content.endswith(b"\n"):
+def _plain_text(content: bytes, limit: int) -> str | None:
+    if len(content) > limit or not content.endswith(b"\n"):
         return None
     if not content.translate(None, _ASCII_TEXT):
         return content.decode("ascii")

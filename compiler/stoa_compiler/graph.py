@@ -170,13 +170,25 @@ class TenantFacts:
     """The prefix of its secrets."""
     people: tuple[tuple[str, str], ...]
     """User name and e-mail address of each, sorted by user name."""
+    documents: tuple[tuple[str, str], ...]
+    """Kinds and names of its documents."""
 
     @classmethod
     def of(cls, tenant: TenantNode) -> "TenantFacts":
         """The tenant's."""
         spec = tenant.declared.spec
-        people = tuple((p.username, p.email) for p in tenant.people)
-        return cls(tenant.name, spec.display_name, tuple(spec.environments), spec.secrets.prefix, people)
+        contracts = [("UniversalAPIContract", c.name) for c in tenant.contracts]
+        applications = [("Consumer", c.name) for c in tenant.consumers]
+        subscriptions = [("Subscription", s.name) for c in tenant.consumers for s in c.subscriptions]
+        plans = [("Plan", p.name) for p in tenant.plans]
+        return cls(
+            name=tenant.name,
+            display_name=spec.display_name,
+            environments=tuple(spec.environments),
+            secrets=spec.secrets.prefix,
+            people=tuple((p.username, p.email) for p in tenant.people),
+            documents=(("Tenant", tenant.name), *contracts, *applications, *subscriptions, *plans),
+        )
 
 
 Nodes = Callable[[Collection[str]], Mapping[str, TenantNode]]

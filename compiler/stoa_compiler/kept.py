@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from stoa_compiler.cache import Cache, Snapshot, compiler_digest, digest_of, is_any, is_source, snapshot
-from stoa_compiler.diagnostics import Diagnostic, Edit, Fix, Note, Rule
-from stoa_compiler.load import Source, shown_root
+from stoa_compiler.diagnostics import Diagnostic, Edit, Fix, Note, Rule, files_of
+from stoa_compiler.load import Source, shown_prefix, shown_root
 from stoa_compiler.records import record
 from stoa_compiler.source import SourceFile, Span
 
@@ -82,14 +82,19 @@ class Run:
 
     def keep(self, found: Sequence[Diagnostic], files: Mapping[str, SourceFile], facts: Mapping[str, Any]) -> bool:
         """Keeps what the run gave; False where the source changed meanwhile, and nobody knows what it was made from."""
-        by_path = {file.path: file for file in files.values()}
-        if not self.before.still_holds(lambda path: by_path[path].content if path in by_path else None):
+        shown = shown_prefix(self.source)
+
+        def read(path: str) -> bytes | None:
+            file = files.get(shown + path)
+            return None if file is None else file.content
+
+        if not self.before.still_holds(read):
             return False
-        named = {d.span.file for d in found} | {n.span.file for d in found for n in d.notes if n.span}
+        named = [file for path in sorted(files_of(found)) if (file := files.get(path)) is not None]
         rules = list(dict.fromkeys(d.rule for d in found))
         numbers = {rule: index for index, rule in enumerate(rules)}
         data = {
-            "files": [[f.path, f.shown, hashlib.sha256(f.content).hexdigest()] for s, f in files.items() if s in named],
+            "files": [[f.path, f.shown, hashlib.sha256(f.content).hexdigest()] for f in named],
             "rules": [[r.code, r.title, r.why, r.help, r.severity] for r in rules],
             "found": [_plain(d, numbers[d.rule]) for d in found],
             "facts": facts,
@@ -239,6 +244,8 @@ class Tenants:
                 digests[file.path] = hashlib.sha256(file.content).hexdigest()
         request, whole, entries = _request(environments, targets), digest_of(platform), {}
         for name, one in share.tenants.items():
+            if name in source.faulty:
+                continue
             entries[self._key(request, name, whole, by_tenant[name])] = send(one, contents=False)
             entries.update((_content_key(a.digest), a.content) for a in _artifacts(one))
         self._cache.put_many(entries)

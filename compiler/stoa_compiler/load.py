@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +106,8 @@ class Source:
     """Every file by its shown path, for diagnostics."""
     elsewhere: tuple[tuple[str, str, str], ...] = ()
     """Tenant, kind and name of the documents of tenants that are left out here."""
+    faulty: frozenset[str] = frozenset()
+    """Tenants in whose folders something has no place, or could not be read: what is known of them is not all."""
 
     @cached_property
     def at(self) -> Mapping[str, SourceFile]:
@@ -132,54 +134,86 @@ class Source:
             + tuple(
                 (p.tenant, p.kind, p.name) for p in self.placed if p.tenant is not None and p.tenant not in tenants
             ),
+            faulty=self.faulty,
         )
 
-    def only(self, tenants: Collection[str]) -> "Source":
-        """The same, also of tenants of whom only names were taken: their files are read now."""
-        placed: list[Placed] = []
-        descriptions: dict[str, SourceFile] = {}
-        files = {s: f for s, f in self.files.items() if "/" not in f.path or f.path.partition("/")[0] in tenants}
-        for file in files.values():
-            found = _place(file.path.split("/"), file, Report())
-            if isinstance(found, Placed):
-                placed.append(found)
-            elif found is not None:
-                descriptions[file.path] = file
-        documents = {*self.elsewhere, *((p.tenant, p.kind, p.name) for p in self.placed if p.tenant is not None)}
-        elsewhere = sorted(entry for entry in documents if entry[0] not in tenants)
-        return Source(tuple(placed), descriptions, files, tuple(elsewhere))
+
+@record
+class Known:
+    """What is in a tenant's folder that nobody looks into."""
+
+    documents: Sequence[tuple[str, str]]
+    """Kinds and names."""
+    descriptions: Sequence[str] = ()
+    """Paths of its OpenAPI descriptions, from the source's folder on."""
+
+    def paths(self, tenant: str) -> Iterator[str]:
+        """The paths of all files there."""
+        for kind, name in self.documents:
+            yield f"{tenant}/{TENANT_FILE}" if kind == "Tenant" else f"{tenant}/{_FOLDERS[kind]}/{name}.yaml"
+        yield from self.descriptions
 
 
-def load(root: Path, report: Report, unsaved: Mapping[str, bytes] | None = None, known: Collection[str] = ()) -> Source:
+_FOLDERS = {kind: folder for folder, kind in FOLDER_KINDS.items()}
+_NOBODY: Mapping[str, Known] = {}
+
+
+class _Files(Mapping[str, SourceFile]):
+    """Files by their shown paths: those that were read, and those of known tenants, which are listed when asked for."""
+
+    def __init__(self, read: Mapping[str, SourceFile], root: Path, known: Mapping[str, Known]) -> None:
+        self._read = read
+        self._root = root
+        self._known = known
+
+    @cached_property
+    def _all(self) -> Mapping[str, SourceFile]:
+        prefix = shown_prefix(self._root)
+        paths = sorted(path for tenant, known in self._known.items() for path in known.paths(tenant))
+        unread = {prefix + path: UnreadFile.of(path, prefix + path, f"{self._root}/{path}") for path in paths}
+        return dict(sorted({**unread, **self._read}.items(), key=lambda entry: entry[1].path))
+
+    def __getitem__(self, shown: str) -> SourceFile:
+        """The file at the path."""
+        return self._read[shown] if shown in self._read else self._all[shown]
+
+    def __iter__(self) -> Iterator[str]:
+        """The paths of all files."""
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._all)
+
+
+def load(
+    root: Path,
+    report: Report,
+    unsaved: Mapping[str, bytes] | None = None,
+    known: Mapping[str, Known] = _NOBODY,
+) -> Source:
     """The files below `root`, each with what its path says it is; what has no place there is reported.
 
-    `unsaved` is what an editor holds: content by path below `root`, which stands for the file's own. Of tenants that
-    are `known`, only the names of documents are taken.
+    `unsaved` is what an editor holds: content by path below `root`, which stands for the file's own. The folders of
+    tenants that are `known` are not looked into: what is told are the documents there.
     """
-    unsaved = unsaved or {}
+    unsaved, before = unsaved or {}, len(report.found)
     shown = shown_root(root)
     if PLATFORM_FILE not in unsaved and not (root / PLATFORM_FILE).is_file():
         empty = SourceFile("", str(shown), b"")
         report.add(NO_SOURCE, empty.span(), f"`{shown}` has no `{PLATFORM_FILE}`")
         return Source((), {})
-    prefix = "" if str(shown) == "." else f"{str(shown).removesuffix('/')}/"
+    prefix = shown_prefix(root)
     placed: list[Placed] = []
     descriptions: dict[str, SourceFile] = {}
     files: dict[str, SourceFile] = {}
-    elsewhere: list[tuple[str, str, str]] = []
+    elsewhere = [(tenant, kind, name) for tenant, there in known.items() for kind, name in there.documents]
     tenants: dict[str, bool] = {}
     refused: set[str] = set()
     odd: set[str] = set()
-    paths = _walk(root, shown, odd, report)
+    paths = _walk(root, shown, known.keys(), odd, report)
     for path in sorted({*paths, *unsaved}) if unsaved else paths:
         parts = _printable(path).split("/")
-        if parts[0] in known and len(parts) > 1:
-            unread = UnreadFile.of(path, prefix + path, f"{root}/{path}")
-            files[unread.shown] = unread
-            there = _place(parts, unread, report)
-            if isinstance(there, Placed):
-                elsewhere.append((parts[0], there.kind, there.name))
-            continue
         at = f"{prefix}{'/'.join(parts)}"
         file = _read(f"{root}/{path}", path, at, path not in odd, report, unsaved.get(path))
         if file is None:
@@ -206,7 +240,9 @@ def load(root: Path, report: Report, unsaved: Mapping[str, bytes] | None = None,
         if not complete and tenant not in refused:
             first = next(f for f in files.values() if f.path.startswith(tenant + "/"))
             report.add(NO_TENANT_FILE, first.span(), f"`{tenant}/{TENANT_FILE}` is missing")
-    return Source(tuple(placed), descriptions, files, tuple(elsewhere))
+    folders = (d.span.file.removeprefix(prefix).partition("/")[0] for d in report.found[before:])
+    listed = _Files(files, root, known) if known else files
+    return Source(tuple(placed), descriptions, listed, tuple(elsewhere), frozenset(folders))
 
 
 def shown_root(root: Path) -> Path:
@@ -219,8 +255,14 @@ def shown_root(root: Path) -> Path:
         return root
 
 
-def _walk(root: Path, shown_root: Path, odd: set[str], report: Report) -> Sequence[str]:
-    """Paths of all files below `root`, sorted; dot files and Markdown are nobody's documents.
+def shown_prefix(root: Path) -> str:
+    """What stands before a file's path where it is shown."""
+    shown = str(shown_root(root))
+    return "" if shown == "." else f"{shown.removesuffix('/')}/"
+
+
+def _walk(root: Path, shown_root: Path, known: Collection[str], odd: set[str], report: Report) -> Sequence[str]:
+    """Paths of all files below `root` but in the folders `known`, sorted; dot files and Markdown are nobody's.
 
     `odd` gets those that are no regular files.
     """
@@ -240,6 +282,8 @@ def _walk(root: Path, shown_root: Path, odd: set[str], report: Report) -> Sequen
                     if entry.name.startswith("."):
                         continue
                     if entry.is_dir(follow_symlinks=False):
+                        if not below and entry.name in known:
+                            continue
                         waiting.append((entry.path, f"{below}{entry.name}/"))
                     elif not entry.name.endswith(".md"):
                         paths.append(below + entry.name)

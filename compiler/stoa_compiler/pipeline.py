@@ -150,7 +150,7 @@ def _shared(
     with watch.phase("recall"):
         known = memory.known(environments, targets)
     with watch.phase("load"):
-        source = load(root, report, known=known)
+        source = load(root, report, known={name: one.known for name, one in known.items()})
     if len(source.placed) < MANY_DOCUMENTS:
         jobs = 1
     if engine is None:
@@ -158,7 +158,9 @@ def _shared(
     seen = watch if jobs == 1 else UNWATCHED
     with watch.phase("shares") if jobs > 1 else nullcontext():
         made = engine(making(environments, memory, seen, targets), source)
-    share = shares.whole(made, known, source, report, judge_tenants)
+    share = shares.whole(
+        made, known, report, lambda others: judge_tenants(load(root, Report(), known=others), Report())
+    )
     check_together(share.graph, report, watch)
     if not report.errors and not any(share.proved.values()):
         with watch.phase("keep", "tenants"):

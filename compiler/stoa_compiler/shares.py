@@ -13,7 +13,7 @@ from typing import Protocol
 from stoa_compiler.beside import beside
 from stoa_compiler.diagnostics import Diagnostic, Report
 from stoa_compiler.graph import Graph, Remembered, TenantFacts, TenantNode
-from stoa_compiler.load import Source
+from stoa_compiler.load import Known, Source
 from stoa_compiler.records import record
 from stoa_compiler.target import Artifact, Part, PartsOf, Target
 from stoa_compiler.watch import Watch
@@ -33,6 +33,13 @@ class One:
     """How many it has."""
     parts: Mapping[str, Mapping[str, Part]]
     """By environment and target, proved; nothing where there is an error."""
+    descriptions: tuple[str, ...]
+    """Paths of its OpenAPI descriptions."""
+
+    @property
+    def known(self) -> Known:
+        """What is in its folder."""
+        return Known(self.facts.documents, self.descriptions)
 
 
 @record(slots=False)
@@ -129,8 +136,17 @@ class Making:
             folder = next((place[: at + 1] for at in _slashes(place) if place[: at + 1] in folders), None)
             if folder is not None:
                 by_folder.setdefault(folders[folder], []).append(d)
+        descriptions: dict[str, list[str]] = {}
+        for path in source.descriptions:
+            descriptions.setdefault(path.partition("/")[0], []).append(path)
         tenants = {
-            t.name: One(TenantFacts.of(t), by_folder.get(t.name, ()), len(t.operations), parts[t.name])
+            t.name: One(
+                facts=TenantFacts.of(t),
+                found=by_folder.get(t.name, ()),
+                tools=len(t.operations),
+                parts=parts[t.name],
+                descriptions=tuple(descriptions.get(t.name, ())),
+            )
             for t in graph.tenants
         }
         share = Share(report.found, graph, tenants, proved)
@@ -197,10 +213,15 @@ def wanted(graph: Graph, environments: Collection[str] | None) -> list[str]:
     return [e for e in graph.platform.spec.environments if environments is None or e in environments]
 
 
-def whole(shares: Sequence[Share], known: Mapping[str, One], source: Source, report: Report, judge: Judge) -> Share:
+def whole(
+    shares: Sequence[Share],
+    known: Mapping[str, One],
+    report: Report,
+    judge: Callable[[Mapping[str, Known]], Graph | None],
+) -> Share:
     """The shares of a source, and the tenants that were known, as one; `report` gets what was found.
 
-    Nodes that are not at hand are made again from the source when one is asked for.
+    Nodes that are not at hand are made again when one is asked for: `judge` looks at all tenants but those named.
     """
     report.found.extend(d for share in shares for d in share.found)
     report.found.extend(d for one in known.values() for d in one.found)
@@ -214,8 +235,9 @@ def whole(shares: Sequence[Share], known: Mapping[str, One], source: Source, rep
     here = {t.name: t for share in shares if share.graph is not None for t in share.graph.tenants}
 
     def nodes(names: Collection[str]) -> Mapping[str, TenantNode]:
-        gone = [name for name in names if name not in here]
-        again = judge(source.only(gone), Report()) if gone else None
+        gone = {name for name in names if name not in here}
+        others = {n: one.known for n, one in tenants.items() if n not in gone}
+        again = judge(others) if gone else None
         return {**here, **{t.name: t for t in (again.tenants if again is not None else ())}}
 
     together = replace(graph, tenants=Remembered([one.facts for one in tenants.values()], nodes))

@@ -5,7 +5,9 @@ content, so a new bundle is new names in the pod's template, and that rolls the 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
@@ -17,11 +19,12 @@ from pydantic import ValidationError
 from stoa_compiler import blockyaml, readback
 from stoa_compiler.checks.platform import RUNTIME_ZONE
 from stoa_compiler.diagnostics import Note, Report, Rule, listed
-from stoa_compiler.graph import Graph, Origin
+from stoa_compiler.fastread import fast_read
+from stoa_compiler.graph import Graph, Origin, TenantNode
 from stoa_compiler.networks import NEVER, PRIVATE, blocks
 from stoa_compiler.records import record
 from stoa_compiler.source import Span
-from stoa_compiler.target import Artifact, Artifacts, Target
+from stoa_compiler.target import Artifact, Artifacts, Joined, Part, Parts, PartsOf, Target
 from stoa_schemas import bundle
 from stoa_schemas.documents.platform import Deployment, Environment, ZoneName
 from stoa_schemas.helm_values import HelmValues
@@ -94,19 +97,35 @@ WRONG_DEPLOYMENT = Rule(
 )
 
 
-def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifact]:
+def emit_tenant(graph: Graph, environment: str, tenant: TenantNode, carried: Artifacts) -> Part:
+    """What the deployment must allow for the tenant: ports of its backends, and the time of its slowest call.
+
+    And those of its files that the values can carry as they are.
+    """
+    backends = [c.backends[environment] for c in tenant.contracts if c.exposed and environment in c.backends]
+    mine = (carried[path] for path in (_catalog_path(tenant.name),) if path in carried)
+    shared = {
+        "ports": sorted({_port(backend.url) for backend in backends}),
+        "slowest": max((backend.total_ms for backend in backends), default=0),
+        "lines": [artifact.path for artifact in mine if blockyaml.is_line(artifact.content)],
+    }
+    return Part(shared=shared)
+
+
+def join(graph: Graph, environment: str, parts: PartsOf, carried: Artifacts) -> Sequence[Artifact]:
     """The values file of `environment`."""
     spec = graph.platform.spec.environments[environment]  # type: ignore[index]
     deployment = _deployment(spec)
+    lines = {path for part in parts.values() for path in part.shared["lines"]}
     values: dict[str, Any] = {
         "bundle": {
-            "digest": earlier[bundle.RUNTIME_MANIFEST].digest,
+            "digest": carried[bundle.RUNTIME_MANIFEST].digest,
             "platform": graph.name,
             "environment": environment,
             "development": spec.development,
             "configMaps": [
-                {"name": name, "files": [{"key": f.key, "path": f.path, "content": f.content} for f in files]}
-                for name, files in pack(earlier)
+                {"name": name, "files": [{"key": f.key, "path": f.path, "content": _text(f, lines)} for f in files]}
+                for name, files in pack(carried)
             ],
         },
         "image": deployment.image.model_dump(by_alias=True, exclude_none=True),
@@ -116,22 +135,32 @@ def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifac
         "issuer": {"url": spec.issuer, **_tenants_issuers(graph, environment)},
         "networkPolicy": {
             "ingressNamespaces": _ingress_namespaces(graph),
-            "egress": [*_zone_egress(graph), *_backend_egress(graph, environment)],
+            "egress": [*_zone_egress(graph), *_backend_egress(graph, environment, parts)],
         },
-        "terminationGracePeriodSeconds": _drain_seconds(graph, environment),
+        "terminationGracePeriodSeconds": _drain_seconds(parts),
     }
-    content = blockyaml.dump(values)
     origins = [Origin(graph.origin.document, ("spec", "environments", environment)), graph.origin]
-    origins += [origin for _, artifact in sorted(earlier.items()) for origin in artifact.origins]
+    origins += [origin for _, artifact in sorted(carried.items()) for origin in artifact.origins]
     once = {(origin.document.file.path, origin.loc): origin for origin in origins}
-    return [Artifact(VALUES, "application/yaml", content, tuple(once.values()))]
+    return [Joined(VALUES, "application/yaml", blockyaml.pieces(values), tuple(once.values()))]
+
+
+def _catalog_path(tenant: str) -> str:
+    return f"mcp/tenants/{tenant}.json"
+
+
+def _text(piece: "Piece", lines: Set[str]) -> blockyaml.Carried | bytes:
+    """A file that is one line is carried as it is."""
+    if isinstance(piece.content, bytes):
+        return piece.content
+    return blockyaml.Carried(piece.content) if piece.path in lines else piece.content.content
 
 
 def _tenants_issuers(graph: Graph, environment: str) -> dict[str, Any]:
     """Each tenant's issuer, where they have their own; the runtime reads the same from the bundle."""
     if graph.platform.spec.identity.strategy == "single-realm":
         return {}
-    tenants = {t.name: graph.issuer(environment, t.name) for t in graph.tenants_in(environment)}
+    tenants = {f.name: graph.issuer(environment, f.name) for f in graph.facts_in(environment)}
     return {"tenants": dict(sorted({**tenants, PLATFORM_TENANT: graph.issuer(environment, "")}.items()))}
 
 
@@ -141,17 +170,9 @@ def _deployment(environment: Environment) -> Deployment:
     return environment.runtime
 
 
-def _drain_seconds(graph: Graph, environment: str) -> int:
+def _drain_seconds(parts: PartsOf) -> int:
     """How long a pod may need to finish the slowest call that a contract allows."""
-    slowest = max(
-        (
-            contract.backends[environment].total_ms
-            for tenant in graph.tenants_in(environment)
-            for contract in tenant.contracts
-            if contract.exposed and environment in contract.backends
-        ),
-        default=0,
-    )
+    slowest = max((part.shared["slowest"] for part in parts.values()), default=0)
     return min(max(DRAIN, -(-slowest // 1000) + DRAIN_SPARE), DRAIN_LIMIT)
 
 
@@ -164,14 +185,15 @@ class Piece:
 
     key: str
     path: str
-    content: bytes
+    content: bytes | Artifact
+    """The part's bytes; the artifact where it is whole."""
     digest: str
     """Of the content: sha256, in hexadecimal digits."""
 
     @property
     def size(self) -> int:
         """Bytes that it takes in its ConfigMap."""
-        return len(self.key) + len(self.content)
+        return len(self.key) + (len(self.content) if isinstance(self.content, bytes) else self.content.size)
 
 
 def pack(files: Artifacts) -> list[tuple[str, list[Piece]]]:
@@ -215,11 +237,12 @@ def _leaf(path: str) -> bytes:
 
 def _split(artifact: Artifact) -> list[Piece]:
     """The file as one piece, or in parts that fit into a ConfigMap each, cut between characters."""
-    path, content = artifact.path, artifact.content
+    path = artifact.path
     key = _key(path)
     room = BUDGET - OVERHEAD - len(key) - len(".part000")
-    if len(content) <= room:
-        return [Piece(key, path, content, artifact.digest.removeprefix("sha256:"))]
+    if artifact.size <= room:
+        return [Piece(key, path, artifact, artifact.digest.removeprefix("sha256:"))]
+    content = artifact.content
     parts: list[bytes] = []
     start = 0
     while start < len(content):
@@ -280,17 +303,10 @@ def _zone_egress(graph: Graph) -> list[dict[str, Any]]:
     return rules
 
 
-def _backend_egress(graph: Graph, environment: str) -> list[dict[str, Any]]:
+def _backend_egress(graph: Graph, environment: str, parts: PartsOf) -> list[dict[str, Any]]:
     """The rule for the private ranges where backends may be, with the ports that contracts name."""
     networks = graph.platform.spec.environments[environment].backend_networks  # type: ignore[index]
-    ports = sorted(
-        {
-            _port(contract.backends[environment].url)
-            for tenant in graph.tenants_in(environment)
-            for contract in tenant.contracts
-            if contract.exposed and environment in contract.backends
-        }
-    )
+    ports = sorted({port for part in parts.values() for port in part.shared["ports"]})
     return [{"blocks": blocks(networks, NEVER), "ports": ports}] if networks and ports else []
 
 
@@ -306,20 +322,79 @@ def _port(url: str) -> int:
 
 def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report) -> None:
     """Reads the values as Helm would, and compares what they deploy with the bundle and the platform."""
-    document = graph.origin.document
-    span = document.span(("spec", "environments", environment, "runtime"))
-    values = _read(artifacts[VALUES].content, span, report)
+    tenants = graph.tenants_in(environment)
+    needs = _Needs(
+        ports={port for tenant in tenants for port in _declared_ports(tenant, environment)},
+        slowest=max((_slowest(tenant, environment) for tenant in tenants), default=0),
+    )
+    whole = Artifact(VALUES, "application/yaml", artifacts[VALUES].content, ())
+    _verify(graph, environment, needs, {**artifacts, VALUES: whole}, report)
+
+
+def verify_parts(graph: Graph, environment: str, parts: PartsOf, carried: Artifacts, report: Report) -> None:
+    """Compares what tenants need with what they declare, and reads each file that is carried back from a block."""
+    span = graph.origin.document.span(("spec", "environments", environment, "runtime"))
+    for tenant in graph.tenants_in(environment):
+        shared = parts[tenant.name].shared
+        if set(shared["ports"]) != set(_declared_ports(tenant, environment)):
+            report.add(WRONG_POLICY, span, f"the ports of `{tenant.name}` are not those of its backends")
+        if shared["slowest"] != _slowest(tenant, environment):
+            report.add(WRONG_DEPLOYMENT, span, f"the slowest call of `{tenant.name}` takes another time")
+        for path in shared["lines"]:
+            content = carried[path].content
+            if readback.document(b"files:\n  - content: |\n      %b" % content) != {
+                "files": [{"content": content.decode()}]
+            }:
+                report.add(UNREADABLE, span, f"`{path}` would not be read back from the values")
+
+
+def verify_rest(graph: Graph, environment: str, parts: PartsOf, artifacts: Artifacts, report: Report) -> None:
+    """The same as `verify`, but for the bytes of files that the values carry as they are.
+
+    `verify_parts` read each of them back from such a place. So a word that is a line of its own like them stands for
+    each here, and that word is read where the file is to be.
+    """
+    needs = _Needs(
+        ports={port for part in parts.values() for port in part.shared["ports"]},
+        slowest=max((part.shared["slowest"] for part in parts.values()), default=0),
+    )
+    _verify(graph, environment, needs, artifacts, report)
+
+
+@record
+class _Needs:
+    """What tenants need of the deployment."""
+
+    ports: set[int]
+    """Those that backends listen at."""
+    slowest: int
+    """The longest time of a call, in milliseconds."""
+
+
+def _verify(graph: Graph, environment: str, needs: _Needs, artifacts: Artifacts, report: Report) -> None:
+    span = graph.origin.document.span(("spec", "environments", environment, "runtime"))
+    carried: dict[str, Artifact] = {}
+    mark = f"carried-{os.urandom(16).hex()}"
+    text: list[bytes] = []
+    for piece in artifacts[VALUES].pieces:
+        if isinstance(piece, bytes):
+            text.append(piece)
+        else:
+            word = f"{mark}-{len(carried)}\n"
+            carried[word] = piece
+            text.append(word.encode())
+    values = _read(b"".join(text), _values if carried else readback.document, span, report)
     if values is None:
         return
-    compiled = {path: a.content for path, a in artifacts.items() if path.startswith("mcp/")}
-    _verify_files(values, compiled, span, report)
-    _verify_deployment(values, graph, environment, span, report)
-    _verify_policy(values, graph, environment, span, report)
+    compiled = {path: a for path, a in artifacts.items() if path.startswith("mcp/")}
+    _verify_files(values, compiled, carried, span, report)
+    _verify_deployment(values, graph, environment, needs.slowest, span, report)
+    _verify_policy(values, graph, environment, needs.ports, span, report)
 
 
-def _read(content: bytes, span: Span, report: Report) -> HelmValues | None:
+def _read(content: bytes, reader: Callable[[bytes], Any], span: Span, report: Report) -> HelmValues | None:
     try:
-        return HelmValues.model_validate(readback.document(content))
+        return HelmValues.model_validate(reader(content))
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         report.add(UNREADABLE, span, f"`{VALUES}` is no YAML: {str(error).splitlines()[0]}")
     except ValidationError as error:
@@ -329,27 +404,64 @@ def _read(content: bytes, span: Span, report: Report) -> HelmValues | None:
     return None
 
 
-def _verify_files(values: HelmValues, compiled: Mapping[str, bytes], span: Span, report: Report) -> None:
-    mounted: dict[str, bytes] = {}
-    digests: dict[str, str] = {}
+_MAPS = re.compile(rb"(?m)^  configMaps:\n((?:    .*\n)*)")
+
+
+def _values(content: bytes) -> Any:
+    """What the file says; the list of ConfigMaps, of which there are many of one shape, is read by itself.
+
+    Its lines are those deeper than its key. They are read by lines where they are plain: all texts there are blocks
+    or in quotes, and mean the same in every version of YAML.
+    """
+    maps = _MAPS.search(content)
+    plain = fast_read(b"configMaps:\n" + maps[1], limit=len(content) + 20) if maps is not None else None
+    if maps is None or plain is None:
+        return readback.document(content)
+    rest = readback.document(content[: maps.start()] + b"  configMaps: []\n" + content[maps.end() :])
+    if not isinstance(rest, dict) or not isinstance(rest.get("bundle"), dict) or rest["bundle"].get("configMaps") != []:
+        return readback.document(content)
+    rest["bundle"]["configMaps"] = plain["configMaps"]
+    return rest
+
+
+@record
+class _Mounted:
+    """A file as a ConfigMap holds it."""
+
+    digest: str
+    """Sha256, in hexadecimal digits."""
+    size: int
+    content: bytes | None
+    """None where it is carried as it is."""
+
+    @classmethod
+    def of(cls, text: str, carried: Artifacts) -> "_Mounted":
+        """What the text says, or the file that it stands for."""
+        if (artifact := carried.get(text)) is not None:
+            return cls(artifact.digest.removeprefix("sha256:"), artifact.size, None)
+        content = text.encode()
+        return cls(hashlib.sha256(content).hexdigest(), len(content), content)
+
+
+def _verify_files(values: HelmValues, compiled: Artifacts, carried: Artifacts, span: Span, report: Report) -> None:
+    mounted: dict[str, _Mounted] = {}
     names: set[str] = set()
     for config_map in values.bundle.config_maps:
-        data = {file.key: file.content.encode() for file in config_map.files}
-        held = {key: hashlib.sha256(text).hexdigest() for key, text in data.items()}
+        data = {file.key: _Mounted.of(file.content, carried) for file in config_map.files}
         if len(data) != len(config_map.files):
             report.add(CLASH, span, f"ConfigMap `{config_map.name}` has one key for two files")
         for file in config_map.files:
             if file.path in mounted:
                 report.add(CLASH, span, f"`{file.path}` is mounted twice")
             mounted[file.path] = data[file.key]
-            digests[file.path] = held[file.key]
         if config_map.name in names:
             report.add(CLASH, span, f"two ConfigMaps are called `{config_map.name}`")
         names.add(config_map.name)
+        held = {key: file.digest for key, file in data.items()}
         named = "stoa-bundle-" + hashlib.sha256(bundle.canonical(held)).hexdigest()[:16]
         if config_map.name != named:
             report.add(WRONG_NAME, span, f"ConfigMap `{config_map.name}` holds what would be called `{named}`")
-        size = sum(len(key.encode()) + len(text) for key, text in data.items())
+        size = sum(len(key.encode()) + file.size for key, file in data.items())
         if size + OVERHEAD > BUDGET:
             report.add(
                 TOO_LARGE,
@@ -357,54 +469,67 @@ def _verify_files(values: HelmValues, compiled: Mapping[str, bytes], span: Span,
                 f"ConfigMap `{config_map.name}` holds {size} bytes",
                 [Note(f"{BUDGET} bytes are planned for one, {CONFIG_MAP_LIMIT} are what Kubernetes takes")],
             )
-    _verify_content(_reassembled(mounted), digests, compiled, span, report)
+    _verify_content(_reassembled(mounted), compiled, span, report)
     manifest = compiled.get(bundle.RUNTIME_MANIFEST)
-    if manifest is None or values.bundle.digest != bundle.sha256(manifest):
+    if manifest is None or values.bundle.digest != bundle.sha256(manifest.content):
         report.add(WRONG_DIGEST, span, f"the values name bundle `{values.bundle.digest}`, which was not compiled")
 
 
-def _reassembled(mounted: Mapping[str, bytes]) -> dict[str, bytes]:
+def _reassembled(mounted: Mapping[str, _Mounted]) -> dict[str, _Mounted]:
     """The files as the runtime reads them: parts joined in the order of their numbers, from 000 without a gap."""
-    whole = {path: text for path, text in mounted.items() if bundle.PART_SUFFIX not in path}
+    whole = {path: file for path, file in mounted.items() if bundle.PART_SUFFIX not in path}
     for first in [path for path in mounted if path.endswith(f"{bundle.PART_SUFFIX}000")]:
         path = first.removesuffix("000")
         count = sum(other.startswith(path) for other in mounted)
-        parts = [mounted.get(f"{path}{n:03}", b"") for n in range(count)]
-        whole[path.removesuffix(bundle.PART_SUFFIX)] = b"".join(parts)
+        parts = [mounted.get(f"{path}{n:03}") for n in range(count)]
+        joined = b"".join((part.content or b"") if part is not None else b"" for part in parts)
+        digest = hashlib.sha256(joined).hexdigest()
+        whole[path.removesuffix(bundle.PART_SUFFIX)] = _Mounted(digest, len(joined), joined)
     return whole
 
 
-def _verify_content(
-    mounted: Mapping[str, bytes], digests: Mapping[str, str], compiled: Mapping[str, bytes], span: Span, report: Report
-) -> None:
+def _verify_content(mounted: Mapping[str, _Mounted], compiled: Artifacts, span: Span, report: Report) -> None:
     for path in sorted(mounted.keys() | compiled.keys()):
         if path not in mounted:
             report.add(WRONG_FILE, span, f"`{path}` is compiled, and not mounted")
         elif path not in compiled:
             report.add(WRONG_FILE, span, f"`{path}` is mounted, and not compiled")
-        elif mounted[path] != compiled[path]:
+        elif mounted[path].content is None:
+            if mounted[path].digest != compiled[path].digest.removeprefix("sha256:"):
+                report.add(WRONG_FILE, span, f"`{path}` is mounted with other bytes than were compiled")
+        elif mounted[path].content != compiled[path].content:
             report.add(WRONG_FILE, span, f"`{path}` is mounted with other bytes than were compiled")
+    here = mounted.get(bundle.RUNTIME_MANIFEST)
     try:
-        manifest = bundle.RuntimeManifest.model_validate_json(mounted.get(bundle.RUNTIME_MANIFEST, b""))
+        manifest = bundle.RuntimeManifest.model_validate_json((here.content or b"") if here is not None else b"")
     except ValidationError:
         report.add(WRONG_FILE, span, f"`{bundle.RUNTIME_MANIFEST}` is mounted, and is no manifest")
         return
     for listed_file in manifest.files:
-        content = mounted.get(listed_file.path, b"")
-        digest = digests.get(listed_file.path) or hashlib.sha256(content).hexdigest()
-        if (f"sha256:{digest}", len(content)) != (listed_file.sha256, listed_file.bytes):
+        file = mounted.get(listed_file.path) or _Mounted.of("", {})
+        if (f"sha256:{file.digest}", file.size) != (listed_file.sha256, listed_file.bytes):
             report.add(WRONG_FILE, span, f"`{listed_file.path}` is mounted, and its digest is not the manifest's")
 
 
-def _verify_deployment(values: HelmValues, graph: Graph, environment: str, span: Span, report: Report) -> None:
+def _slowest(tenant: TenantNode, environment: str) -> int:
+    served = (c.backends.get(environment) for c in tenant.contracts if c.declared.spec.status != "draft")
+    return max((backend.total_ms for backend in served if backend is not None), default=0)
+
+
+def _declared_ports(tenant: TenantNode, environment: str) -> Iterator[int]:
+    schemes = {"http": 80, "https": 443}
+    for contract in tenant.contracts:
+        backend = contract.backends.get(environment)
+        if contract.declared.spec.status != "draft" and backend is not None:
+            server = urlsplit(backend.url)
+            yield server.port or schemes[server.scheme]
+
+
+def _verify_deployment(
+    values: HelmValues, graph: Graph, environment: str, slowest: int, span: Span, report: Report
+) -> None:
     spec = graph.platform.spec.environments[environment]  # type: ignore[index]
     declared = _deployment(spec)
-    slowest = [
-        contract.backends[environment].total_ms
-        for tenant in graph.tenants_in(environment)
-        for contract in tenant.contracts
-        if contract.exposed and environment in contract.backends
-    ]
     grace = values.termination_grace_period_seconds
     compared = {
         "bundle.platform": (values.bundle.platform, graph.name),
@@ -420,7 +545,7 @@ def _verify_deployment(values: HelmValues, graph: Graph, environment: str, span:
         "gateway.url": (values.gateway.url, spec.gateway),
         "issuer.url": (values.issuer.url, spec.issuer),
         "issuer.tenants": (values.issuer.tenants, _declared_issuers(graph, environment)),
-        "terminationGracePeriodSeconds": (all(grace * 1000 >= ms for ms in slowest) or grace == DRAIN_LIMIT, True),
+        "terminationGracePeriodSeconds": (grace * 1000 >= slowest or grace == DRAIN_LIMIT, True),
     }
     wrong = [key for key, (rendered, wanted) in compared.items() if rendered != wanted]
     if wrong:
@@ -433,29 +558,20 @@ def _declared_issuers(graph: Graph, environment: str) -> dict[str, str]:
         return {}
     home = graph.platform.spec.environments[environment].issuer.rstrip("/")  # type: ignore[index]
     return {"platform": graph.platform.spec.environments[environment].issuer} | {  # type: ignore[index]
-        tenant.name: f"{home}-{tenant.name}" for tenant in graph.tenants_in(environment)
+        tenant.name: f"{home}-{tenant.name}" for tenant in graph.facts_in(environment)
     }
 
 
-def _verify_policy(values: HelmValues, graph: Graph, environment: str, span: Span, report: Report) -> None:
+def _verify_policy(
+    values: HelmValues, graph: Graph, environment: str, backend_ports: set[int], span: Span, report: Report
+) -> None:
     """Asks both the rendered policy and the platform about every namespace, and about both sides of every border
     between addresses: between two borders neither can change its mind."""
     policy = values.network_policy
     spec = graph.platform.spec
     ports = {flow.port for flow in spec.flows} | {port for rule in policy.egress for port in rule.ports}
-    networks = spec.environments[environment].backend_networks  # type: ignore[index]
-    # The parts of an address before its path, of which there are fewer than addresses.
-    servers = {
-        "/".join(c.backends[environment].url.split("/", 3)[:3])
-        for t in graph.tenants_in(environment)
-        for c in t.contracts
-        if c.exposed and environment in c.backends
-    }
-    with_port = {server for server in servers if server.count(":") > 1}
-    schemes = {"http": 80, "https": 443}
-    backend_ports = {s.port or schemes[s.scheme] for s in map(urlsplit, with_port)}
-    backend_ports |= {schemes[server.split(":")[0]] for server in servers - with_port}
     ports |= backend_ports
+    networks = spec.environments[environment].backend_networks  # type: ignore[index]
 
     def may_leave(port: int) -> Iterator[ZoneName]:
         return (flow.to for flow in spec.flows if flow.from_ == RUNTIME_ZONE and flow.port == port)
@@ -529,9 +645,10 @@ def _covers(declared: Sequence[str], kept_closed: Sequence[str], address: Addres
     )
 
 
+PARTS = Parts(emit_tenant, verify_parts, join, verify_rest)
 TARGET = Target(
     name="helm",
-    emit=emit,
+    emit=PARTS.emit_whole,
     verify=verify,
     rules=(
         UNREADABLE,
@@ -544,4 +661,5 @@ TARGET = Target(
         WRONG_DEPLOYMENT,
     ),
     carries=("mcp",),
+    parts=PARTS,
 )
