@@ -6,15 +6,18 @@ projects are the platform's: no project of a tenant takes them.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from stoa_compiler import blockyaml, readback
 from stoa_compiler.diagnostics import Report, Rule, listed
-from stoa_compiler.graph import Graph, Origin
-from stoa_compiler.target import Artifact, Artifacts, Target
-from stoa_schemas import attestation, names
+from stoa_compiler.graph import Graph, Origin, TenantNode
+from stoa_compiler.seals import sealed
+from stoa_compiler.source import Span
+from stoa_compiler.target import Artifact, Artifacts, Part, Parts, PartsOf, Target
+from stoa_schemas import attestation, calls, names
 from stoa_schemas.documents.platform import ArgoCd
 
 Object = dict[str, Any]
@@ -50,6 +53,9 @@ _OURS = "This is a mistake of the compiler. Nothing was written; please report i
 _GROUP = "argoproj.io"
 _VALUES = "helm/stoa-runtime.values.yaml"
 _EVERY = "*.yaml"
+_TENANTS = "kubernetes/tenants/"
+_FILES = ("catalog.yaml", "secrets.yaml")
+"""What the target `kubernetes` renders in a tenant's own folder."""
 
 UNREADABLE = Rule(
     code="STOA671",
@@ -72,61 +78,59 @@ WRONG_BORDER = Rule(
 )
 
 
-def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifact]:
-    """Projects and Applications of `environment`, sorted by path."""
+def emit_tenant(graph: Graph, environment: str, tenant: TenantNode, carried: Artifacts) -> Part:
+    """The tenant's projects and Applications."""
     argocd = _declared(graph, environment)
     own = _Objects(graph, environment, argocd)
-    at = (Origin(graph.origin.document, ("spec", "environments", environment)),)
+    namespace = names.namespace(graph.name, tenant.name, environment)
+    bounds, file, folder = own.bounds(namespace), f"tenant-{tenant.name}.yaml", f"{_TENANTS}{tenant.name}"
+    # An Application of its own: what waits for somebody's word there, or fails, holds up no other tenant.
+    objects = [
+        own.project(
+            bounds,
+            [(argocd.cluster, namespace)],
+            kinds=BOUNDS_KINDS,
+            cluster_kinds=(("", "Namespace"),),
+            tenant=tenant.name,
+        ),
+        own.application(
+            bounds, 0, own.folder("kubernetes/platform", file), argocd.cluster, namespace, tenant=tenant.name
+        ),
+    ]
+    held = [f"{folder}/{name}" for name in _FILES if f"{folder}/{name}" in carried]
+    if held:
+        objects += [
+            own.project(namespace, [(argocd.cluster, namespace)], kinds=TENANT_KINDS, tenant=tenant.name),
+            own.application(namespace, 1, own.folder(folder), argocd.cluster, namespace, tenant=tenant.name),
+        ]
+    origins = (*_origins(graph, environment), tenant.origin)
+    made = _artifact(f"argocd/applications/{file}", objects, origins)
+    applied = [carried[p] for p in (f"kubernetes/platform/{file}", *held) if p in carried]
+    return Part((made,), sealed([made, *applied]))
+
+
+def join(graph: Graph, environment: str, parts: PartsOf, carried: Artifacts) -> Sequence[Artifact]:
+    """Projects and Applications of `environment`, sorted by path: the tenants' and the platform's own."""
+    argocd = _declared(graph, environment)
+    own = _Objects(graph, environment, argocd)
     root = own.name("root")
-    files: dict[str, tuple[list[Object], tuple[Origin, ...]]] = {
-        "argocd/root.yaml": (
-            [
-                own.project(
-                    root, [(OWN_CLUSTER, argocd.namespace)], kinds=((_GROUP, "AppProject"), (_GROUP, "Application"))
-                ),
-                own.application(root, None, own.folder("argocd/applications"), OWN_CLUSTER, argocd.namespace),
-            ],
-            at,
-        )
+    files: dict[str, list[Object]] = {
+        "argocd/root.yaml": [
+            own.project(
+                root, [(OWN_CLUSTER, argocd.namespace)], kinds=((_GROUP, "AppProject"), (_GROUP, "Application"))
+            ),
+            own.application(root, None, own.folder("argocd/applications"), OWN_CLUSTER, argocd.namespace),
+        ],
     }
     zones = sorted(n for zone in graph.platform.spec.zones.values() for n in zone.namespaces)
     platform = own.name("platform")
-    if any(path.startswith("kubernetes/platform/zone-") for path in earlier):
-        files["argocd/applications/platform.yaml"] = (
-            [
-                own.project(platform, [(argocd.cluster, namespace) for namespace in zones], kinds=ZONE_KINDS),
-                # Every object says its own namespace; Argo CD wants the Application's to be one that the project takes.
-                own.application(
-                    platform, 0, own.folder("kubernetes/platform", "zone-*.yaml"), argocd.cluster, zones[0]
-                ),
-            ],
-            at,
-        )
-    for tenant in graph.tenants_in(environment):
-        namespace = names.namespace(graph.name, tenant.name, environment)
-        bounds = own.bounds(namespace)
-        file = f"tenant-{tenant.name}.yaml"
-        # An Application of its own: what waits for somebody's word there, or fails, holds up no other tenant.
-        objects = [
-            own.project(
-                bounds,
-                [(argocd.cluster, namespace)],
-                kinds=BOUNDS_KINDS,
-                cluster_kinds=(("", "Namespace"),),
-                tenant=tenant.name,
-            ),
-            own.application(
-                bounds, 0, own.folder("kubernetes/platform", file), argocd.cluster, namespace, tenant=tenant.name
-            ),
+    if any(path.startswith("kubernetes/platform/zone-") for path in carried):
+        files["argocd/applications/platform.yaml"] = [
+            own.project(platform, [(argocd.cluster, namespace) for namespace in zones], kinds=ZONE_KINDS),
+            # Every object says its own namespace; Argo CD wants the Application's to be one that the project takes.
+            own.application(platform, 0, own.folder("kubernetes/platform", "zone-*.yaml"), argocd.cluster, zones[0]),
         ]
-        folder = f"kubernetes/tenants/{tenant.name}"
-        if any(path.startswith(f"{folder}/") for path in earlier):
-            objects += [
-                own.project(namespace, [(argocd.cluster, namespace)], kinds=TENANT_KINDS, tenant=tenant.name),
-                own.application(namespace, 1, own.folder(folder), argocd.cluster, namespace, tenant=tenant.name),
-            ]
-        files[f"argocd/applications/{file}"] = (objects, (*at, tenant.origin))
-    if argocd.runtime is not None and _VALUES in earlier:
+    if argocd.runtime is not None and _VALUES in carried:
         chart, runtime = argocd.runtime, own.name("runtime")
         values = {"repoURL": argocd.repository, "targetRevision": argocd.branch, "ref": "bundle"}
         # A leading slash means the root of the repository that the chart is in.
@@ -136,19 +140,23 @@ def emit(graph: Graph, environment: str, earlier: Artifacts) -> Sequence[Artifac
             envelope = f"$bundle/{own.path}/{attestation.ATTESTATIONS}"
             helm["fileParameters"] = [{"name": "signature.envelope", "path": envelope}]
         source = {"repoURL": chart.repository, "targetRevision": chart.revision, "path": chart.path, "helm": helm}
-        files["argocd/applications/runtime.yaml"] = (
-            [
-                own.project(
-                    runtime, [(argocd.cluster, chart.namespace)], kinds=CHART_KINDS, repositories=(chart.repository,)
-                ),
-                own.application(runtime, 1, {"sources": [source, values]}, argocd.cluster, chart.namespace),
-            ],
-            at,
-        )
-    return [
-        Artifact(path, "application/yaml", b"---\n".join(map(blockyaml.dump, objects)), origins)
-        for path, (objects, origins) in sorted(files.items())
-    ]
+        files["argocd/applications/runtime.yaml"] = [
+            own.project(
+                runtime, [(argocd.cluster, chart.namespace)], kinds=CHART_KINDS, repositories=(chart.repository,)
+            ),
+            own.application(runtime, 1, {"sources": [source, values]}, argocd.cluster, chart.namespace),
+        ]
+    made = [_artifact(path, objects, _origins(graph, environment)) for path, objects in files.items()]
+    made += [artifact for part in parts.values() for artifact in part.artifacts]
+    return sorted(made, key=lambda a: a.path)
+
+
+def _artifact(path: str, objects: Sequence[Object], origins: tuple[Origin, ...]) -> Artifact:
+    return Artifact(path, "application/yaml", b"---\n".join(map(blockyaml.dump, objects)), origins)
+
+
+def _origins(graph: Graph, environment: str) -> tuple[Origin, ...]:
+    return (Origin(graph.origin.document, ("spec", "environments", environment)),)
 
 
 def _declared(graph: Graph, environment: str) -> ArgoCd:
@@ -264,14 +272,103 @@ class _Objects:
 
 def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report) -> None:
     """Adds where projects and Applications are not what is declared, and where a project does not fit its folder."""
-    span = graph.origin.document.span(("spec", "environments", environment, "argocd"), "key")
+    owned = _by_tenant([t.name for t in graph.facts_in(environment)], artifacts)
+    parts = {
+        name: Part(tuple(a for a in files if a.path.startswith("argocd/")), sealed(files))
+        for name, files in owned.items()
+    }
+    verify_parts(graph, environment, parts, artifacts, report)
+    verify_rest(graph, environment, parts, artifacts, report)
+
+
+def verify_parts(graph: Graph, environment: str, parts: PartsOf, carried: Artifacts, report: Report) -> None:
+    """The same for the tenants' own: beside the root, as if there were no other tenants.
+
+    Whether another tenant's project or Application takes something of theirs is seen there: all are exactly the
+    declared ones, which name one namespace, one file and one folder.
+    """
+    span = _span(graph, environment)
+    tenants = [t.name for t in graph.facts_in(environment)]
+    if not tenants:
+        return
+    own = {n: parts[n].artifacts if n in parts else () for n in tenants}
+    applied = _by_tenant(tenants, {p: a for p, a in carried.items() if p.startswith("kubernetes/")})
+    for name in tenants:
+        for artifact in own[name]:
+            if calls.sha256(artifact.content) != artifact.digest:
+                report.add(WRONG_OBJECT, span, f"`{artifact.path}` has another digest")
+        if name in parts and parts[name].shared != sealed([*own[name], *applied[name]]):
+            report.add(WRONG_OBJECT, span, f"the part of `{name}` is sealed as another")
+    those = {a.path: a for files in applied.values() for a in files}
+    made = {a.path: a for a in join(graph, environment, {n: Part(files) for n, files in own.items()}, those)}
+    _judge(graph, environment, tenants, {**those, **made}, (), report)
+
+
+def verify_rest(graph: Graph, environment: str, parts: PartsOf, artifacts: Artifacts, report: Report) -> None:
+    """Adds where tenants' files are not those that were proved, and the same for the platform's own."""
+    span = _span(graph, environment)
+    tenants = [t.name for t in graph.facts_in(environment)]
+    owned = _by_tenant(tenants, artifacts)
+    for name in sorted(parts.keys() - owned.keys()):
+        report.add(WRONG_OBJECT, span, f"`{name}` has a part, and is not rendered in `{environment}`")
+    taken: list[str] = []
+    for name in tenants:
+        if name not in parts:
+            report.add(WRONG_OBJECT, span, f"`{name}` has no part")
+        elif any(a.path != f"argocd/applications/tenant-{name}.yaml" for a in parts[name].artifacts):
+            report.add(WRONG_OBJECT, span, f"the part of `{name}` holds what is not its own")
+        elif parts[name].shared != sealed(owned[name]):
+            report.add(WRONG_OBJECT, span, f"the files of `{name}` are not those that were proved")
+        namespace = names.namespace(graph.name, name, environment)
+        taken += [f"{namespace}-bounds"]
+        taken += [namespace] if any(a.path.startswith(_TENANTS) for a in owned[name]) else []
+    proved = {a.path for files in owned.values() for a in files}
+    rest = {p: a for p, a in artifacts.items() if p not in proved}
+    taken += _judge(graph, environment, (), rest, proved, report)
+    for name, times in Counter(taken).items():
+        if times > 1:
+            report.add(UNREADABLE, span, f"AppProject `{name}` is there twice")
+
+
+def _span(graph: Graph, environment: str) -> Span:
+    return graph.origin.document.span(("spec", "environments", environment, "argocd"), "key")
+
+
+def _by_tenant(tenants: Sequence[str], artifacts: Artifacts) -> dict[str, list[Artifact]]:
+    """The files of each of the tenants: what Argo CD is told of it, and what it applies for it."""
+    found: dict[str, list[Artifact]] = {name: [] for name in tenants}
+    for path in sorted(artifacts):
+        folder, _, file = path.rpartition("/")
+        if folder in ("argocd/applications", "kubernetes/platform"):
+            tenant = file.removeprefix("tenant-").removesuffix(".yaml")
+            owner = tenant if file == f"tenant-{tenant}.yaml" else ""
+        else:
+            owner = folder.removeprefix(_TENANTS) if folder.startswith(_TENANTS) else ""
+        if owner in found:
+            found[owner].append(artifacts[path])
+    return found
+
+
+def _judge(
+    graph: Graph,
+    environment: str,
+    tenants: Sequence[str],
+    artifacts: Artifacts,
+    proved: Collection[str],
+    report: Report,
+) -> list[str]:
+    """Adds what is wrong with the files, whose tenants are these; gives the names of projects.
+
+    The files at the paths `proved` are known to be right, and each of a tenant's cluster to be applied.
+    """
+    span, before = _span(graph, environment), report.errors
     read = {
         path: readback.objects(path, artifacts[path].content, UNREADABLE, span, report)
         for path in sorted(artifacts)
         if path.startswith(("argocd/", "kubernetes/"))
     }
-    if report.errors:
-        return
+    if report.errors != before:
+        return []
     found: dict[tuple[str, str], tuple[str, Object]] = {}
     for path in (p for p in read if p.startswith("argocd/")):
         for one in read[path]:
@@ -283,7 +380,7 @@ def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report)
                 report.add(UNREADABLE, span, f"{kind} `{name}` is there twice")
             else:
                 found[kind, name] = (path, one)
-    wanted = {(kind, name): (path, one) for path, kind, name, one in _wanted(graph, environment, artifacts)}
+    wanted = {(kind, name): (path, one) for path, kind, name, one in _wanted(graph, environment, tenants, artifacts)}
     for kind, name in sorted(wanted.keys() - found.keys()):
         report.add(WRONG_OBJECT, span, f"{kind} `{name}` is missing")
     for kind, name in sorted(found.keys() - wanted.keys()):
@@ -303,8 +400,9 @@ def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report)
             report.add(WRONG_OBJECT, span, f"{kind} `{name}` is not what is declared: {what}")
     projects = {name: one for (kind, name), (_, one) in found.items() if kind == "AppProject"}
     applications = [one for (kind, _), (_, one) in found.items() if kind == "Application"]
-    for said in sorted(_border_problems(graph, environment, projects, applications, read)):
+    for said in sorted(_border_problems(graph, environment, tenants, projects, applications, read, proved)):
         report.add(WRONG_BORDER, span, said)
+    return list(projects)
 
 
 def _text(value: Any) -> str:
@@ -320,7 +418,9 @@ def _of(value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else value
 
 
-def _wanted(graph: Graph, environment: str, artifacts: Artifacts) -> Iterator[tuple[str, str, str, Object]]:
+def _wanted(
+    graph: Graph, environment: str, tenants: Sequence[str], artifacts: Artifacts
+) -> Iterator[tuple[str, str, str, Object]]:
     """File, kind, name and content of every object that must be there."""
     argocd = _declared(graph, environment)
     base = argocd.path if argocd.path is not None else environment
@@ -331,8 +431,9 @@ def _wanted(graph: Graph, environment: str, artifacts: Artifacts) -> Iterator[tu
     }
     policies = {"networking.k8s.io": "NetworkPolicy"}
     bounds = {"": "LimitRange ResourceQuota ServiceAccount", "rbac.authorization.k8s.io": "Role RoleBinding"} | policies
-    spaces = {names.namespace(graph.name, t.name, environment): t.name for t in graph.tenants_in(environment)}
+    spaces = {names.namespace(graph.name, tenant, environment): tenant for tenant in tenants}
     zones = {n for zone in graph.platform.spec.zones.values() for n in zone.namespaces}
+    folders = {p.rpartition("/")[0] for p in artifacts}
     here = "https://kubernetes.default.svc"
     own_kinds = {"argoproj.io": "AppProject Application"}
     rows: list[tuple[str, str, str | None, int | None, str, list[str], Mapping[str, str], str]] = [
@@ -345,7 +446,7 @@ def _wanted(graph: Graph, environment: str, artifacts: Artifacts) -> Iterator[tu
         one, which = f"applications/tenant-{tenant}", f"tenant-{tenant}"
         rows.append((f"{space}-bounds", one, tenant, 0, shared, [space], bounds, which))
         folder = f"kubernetes/tenants/{tenant}"
-        if [p for p in artifacts if p.rpartition("/")[0] == folder]:
+        if folder in folders:
             kinds = {"": "ConfigMap", "external-secrets.io": "ExternalSecret SecretStore"}
             rows.append((space, one, tenant, 1, folder, [space], kinds, "*"))
     if argocd.runtime is not None and "helm/stoa-runtime.values.yaml" in artifacts:
@@ -411,15 +512,17 @@ def _wanted(graph: Graph, environment: str, artifacts: Artifacts) -> Iterator[tu
 def _border_problems(
     graph: Graph,
     environment: str,
+    tenants: Sequence[str],
     projects: Mapping[str, Object],
     applications: Sequence[Object],
     read: Mapping[str, Sequence[Object]],
+    proved: Collection[str],
 ) -> Iterator[str]:
     """Decides as Argo CD does, whatever the objects say: each folder's objects must be permitted by the project of
     its Application, and the projects of tenants must permit nothing of anybody else."""
     argocd = _declared(graph, environment)
     base = f"{argocd.path if argocd.path is not None else environment}/"
-    spaces = {names.namespace(graph.name, t.name, environment): t.name for t in graph.tenants_in(environment)}
+    spaces = {names.namespace(graph.name, tenant, environment): tenant for tenant in tenants}
     for name, project in projects.items():
         spec = project.get("spec")
         if not isinstance(spec, dict):
@@ -439,7 +542,10 @@ def _border_problems(
             kinds = spec.get("namespaceResourceWhitelist") or ()
             if any(k.get("group") in ("argoproj.io", "rbac.authorization.k8s.io") for k in kinds):
                 yield f"`{name}` permits Applications, or permissions"
-    applied: set[tuple[str, str]] = set()
+    folders: dict[str, list[str]] = {}
+    for path in (*read, *proved):
+        folders.setdefault(path.rpartition("/")[0], []).append(path)
+    applied: Counter[str] = Counter()
     for application in applications:
         spec, name = application.get("spec"), str(application["metadata"].get("name"))
         if not isinstance(spec, dict):
@@ -466,9 +572,12 @@ def _border_problems(
             for which in ("clusterResourceWhitelist", "namespaceResourceWhitelist")
         )
         folder, which = path.removeprefix(base), str(_of(source.get("directory"), "include"))
-        taken = [p for p in read if p.rpartition("/")[0] == folder and fnmatchcase(p.rpartition("/")[2], which)]
-        applied.update((p, name) for p in taken)
-        inside = [one for p in taken for one in read[p]]
+        if any(c in which for c in "*?["):
+            taken = [p for p in folders.get(folder, ()) if fnmatchcase(p.rpartition("/")[2], which)]
+        else:
+            taken = [p for p in (f"{folder}/{which}",) if p in read or p in proved]
+        applied.update(taken)
+        inside = [one for p in taken for one in read.get(p, ())]
         for one in inside:
             group, _, _ = str(one.get("apiVersion")).rpartition("/")
             namespace = _of(one.get("metadata"), "namespace")
@@ -480,18 +589,21 @@ def _border_problems(
                 spec.get("destination"), "namespace"
             ):
                 yield f"`{name}` makes another namespace than its own"
-        if not inside:
+        if not inside and not any(p in proved for p in taken):
             yield f"`{path}` holds nothing"
-    for path in read:
-        times = sum(p == path for p, _ in applied)
+    for path in (*read, *proved):
+        # What is proved of a tenant's cluster is applied by the tenant's own.
+        times = applied[path] + (path in proved and path.startswith("kubernetes/"))
         if path != "argocd/root.yaml" and times != 1:
             yield f"`{path}` is applied by {times} Applications"
 
 
+PARTS = Parts(emit_tenant, verify_parts, join, verify_rest)
 TARGET = Target(
     name="argocd",
-    emit=emit,
+    emit=PARTS.emit_whole,
     verify=verify,
     rules=(UNREADABLE, WRONG_OBJECT, WRONG_BORDER),
     carries=("helm", "kubernetes"),
+    parts=PARTS,
 )

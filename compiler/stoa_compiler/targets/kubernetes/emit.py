@@ -12,8 +12,8 @@ from typing import Any
 from stoa_compiler import blockyaml
 from stoa_compiler.graph import Graph, Origin, TenantNode
 from stoa_compiler.networks import PRIVATE, blocks
+from stoa_compiler.seals import sealed
 from stoa_compiler.target import Artifact, Artifacts, Part, PartsOf
-from stoa_compiler.targets.kubernetes.seal import sealed
 from stoa_schemas import bundle, names
 from stoa_schemas.documents.platform import Cluster, TierResources, ZoneName
 
@@ -48,7 +48,7 @@ def emit_tenant(graph: Graph, environment: str, tenant: TenantNode, carried: Art
     secrets = _secrets(graph, tenant, environment, cluster)
     if secrets:
         made.append(_artifact(f"{folder}/secrets.yaml", secrets, (*origins, *(c.origin for c in tenant.contracts))))
-    return Part(tuple(made), sealed(made, shown))
+    return Part(tuple(made), sealed([*made, shown] if shown is not None else made))
 
 
 def join(graph: Graph, environment: str, parts: PartsOf, carried: Artifacts) -> Sequence[Artifact]:

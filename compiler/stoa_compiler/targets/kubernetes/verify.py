@@ -11,11 +11,11 @@ from stoa_compiler import readback
 from stoa_compiler.diagnostics import Note, Report, listed
 from stoa_compiler.graph import Graph, TenantNode
 from stoa_compiler.networks import PRIVATE
+from stoa_compiler.seals import sealed
 from stoa_compiler.source import Span
 from stoa_compiler.target import Artifact, Artifacts, Part, PartsOf
 from stoa_compiler.targets.kubernetes.reach import Direction, Pod, Policies, Port, Unknown
 from stoa_compiler.targets.kubernetes.rules import UNREADABLE, WRONG_CATALOG, WRONG_OBJECT, WRONG_REACH
-from stoa_compiler.targets.kubernetes.seal import sealed
 from stoa_schemas import calls, names
 from stoa_schemas.documents.platform import ZoneName
 
@@ -35,7 +35,7 @@ def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report)
     files: dict[str, list[Artifact]] = {t.name: [] for t in graph.facts_in(environment)}
     for path in sorted(artifacts):
         files.get(_owner(path) or "", []).append(artifacts[path])
-    parts = {name: Part(tuple(own), sealed(own, _catalog_of(name, artifacts))) for name, own in files.items()}
+    parts = {name: Part(tuple(own), sealed([*own, *_catalog_of(name, artifacts)])) for name, own in files.items()}
     verify_parts(graph, environment, parts, artifacts, report)
     verify_rest(graph, environment, parts, artifacts, report)
 
@@ -56,7 +56,7 @@ def verify_parts(graph: Graph, environment: str, parts: PartsOf, carried: Artifa
         for artifact in part.artifacts:
             if calls.sha256(artifact.content) != artifact.digest:
                 report.add(WRONG_OBJECT, span, f"`{artifact.path}` has another digest")
-        if part.shared != sealed(part.artifacts, catalog):
+        if part.shared != sealed([*part.artifacts, *catalog]):
             report.add(WRONG_OBJECT, span, f"the part of `{tenant.name}` is sealed as another")
         objects = _read({a.path: a for a in part.artifacts}, span, report)
         if objects is None:
@@ -69,7 +69,7 @@ def verify_parts(graph: Graph, environment: str, parts: PartsOf, carried: Artifa
         if any(objects[k][0] != folder for k in maps):
             report.add(WRONG_CATALOG, span, f"a ConfigMap of `{namespace}` is not in `{folder}`")
         labels = _labels(graph.name, environment, tenant.name)
-        problem = _catalog_problem(maps, catalog.content if catalog else None, labels)
+        problem = _catalog_problem(maps, catalog[0].content if catalog else None, labels)
         if problem:
             report.add(WRONG_CATALOG, span, f"the catalog in `{namespace}`: {problem}")
         reach.judge([found for _, found in objects.values()], {namespace}, {namespace}, span, report)
@@ -94,7 +94,7 @@ def verify_rest(graph: Graph, environment: str, parts: PartsOf, artifacts: Artif
         own = [a.path for a in part.artifacts]
         if any(_owner(path) != name for path in own):
             report.add(WRONG_OBJECT, span, f"the part of `{name}` holds what is not its own")
-        elif part.shared != sealed([artifacts[p] for p in own if p in artifacts], _catalog_of(name, artifacts)):
+        elif part.shared != sealed([*_at(own, artifacts), *_catalog_of(name, artifacts)]):
             report.add(WRONG_OBJECT, span, f"the files of `{name}` are not those that were proved")
         proved.update(own)
     rest = {p: a for p, a in artifacts.items() if p.startswith("kubernetes/") and p not in proved}
@@ -117,8 +117,12 @@ def _owner(path: str) -> str | None:
     return None
 
 
-def _catalog_of(tenant: str, artifacts: Artifacts) -> Artifact | None:
-    return artifacts.get(f"mcp/tenants/{tenant}.json")
+def _at(paths: Iterable[str], artifacts: Artifacts) -> list[Artifact]:
+    return [artifacts[path] for path in paths if path in artifacts]
+
+
+def _catalog_of(tenant: str, artifacts: Artifacts) -> list[Artifact]:
+    return _at([f"mcp/tenants/{tenant}.json"], artifacts)
 
 
 def _span(graph: Graph, environment: str) -> Span:
