@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -66,93 +67,148 @@ _HARDENING: Mapping[str, Any] = {
 }
 
 
+Entry = dict[str, Any]
+Lists = Mapping[str, Sequence[Entry]]
+"""Entries by the list of the realm that they stand in: one of `PLACES`."""
+
+PLACES: Mapping[str, tuple[int, str, tuple[str, ...]]] = {
+    "clientScopeMappings": (4, GATE, ("clientScope",)),
+    "clientScopes": (2, "clientScopes", ("name",)),
+    "clients": (2, "clients", ("clientId",)),
+    "groups": (2, "groups", ("name",)),
+    "organizations": (2, "organizations", ("name",)),
+    "roles": (6, GATE, ("name",)),
+    "scopeMappings": (2, "scopeMappings", ("client", "clientScope")),
+    "users": (2, "users", ("username",)),
+}
+"""The lists that tenants add to, in the order of the file: how far in and under which key each stands there, and what
+its entries are sorted by. Of the roles and the mappings it is the gate's alone."""
+
+
 def emit(graph: Graph, environment: str, carried: Artifacts) -> Sequence[Artifact]:
-    """A file for each realm."""
-    return [_realm(part, environment) for part in parts(graph, environment)]
+    """A file for each realm, in one piece."""
+    return [realm(part, environment) for part in parts(graph, environment)]
 
 
-def _realm(part: RealmPart, environment: str) -> Artifact:
-    graph = part.graph
-    spec = graph.platform.spec
-    tenants = graph.tenants_in(environment)
-    audience = f"{graph.environment(environment).gateway.rstrip('/')}/mcp"
-    consumers = [(t, c) for t in tenants for c in t.consumers]
-    gated = sorted({t.name for t, _ in consumers})
-    tenant_roles = sorted(name for name, role in spec.roles.items() if role.scope == "tenant")
-    identity, development = spec.identity, graph.environment(environment).development
+def realm(part: RealmPart, environment: str) -> Artifact:
+    """One realm's file."""
+    tenants = part.graph.tenants_in(environment)
+    lists: dict[str, list[Entry]] = {name: list(entries) for name, entries in own(part, environment).items()}
+    for tenant in tenants:
+        for name, entries in of_tenant(part.graph, tenant).items():
+            lists.setdefault(name, []).extend(entries)
+    lists = {name: sorted(entries, key=partial(order, name)) for name, entries in lists.items()}
+    title = part.graph.platform.spec.display_name if part.platform else tenants[0].declared.spec.display_name
+    return artifact(part, text(frame(part, environment, title, lists)), origins(part.graph, tenants))
+
+
+def artifact(part: RealmPart, content: bytes, origins: tuple[Origin, ...]) -> Artifact:
+    """The realm's file with this content."""
+    return Artifact(path=part.path, media_type="application/json", content=content, origins=origins)
+
+
+def text(value: Any) -> bytes:
+    """The value as it stands in a file."""
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+
+
+def order(name: str, entry: Entry) -> str:
+    """What the entry is sorted by in its list."""
+    return "\0".join(str(entry.get(by, "")) for by in PLACES[name][2])
+
+
+def frame(part: RealmPart, environment: str, title: str, lists: Lists) -> dict[str, Any]:
+    """The realm with these lists, and with all that only the platform says."""
+    spec = part.graph.platform.spec
+    identity = spec.identity
     cimd = "cimd" in identity.features
+    gates = {GATE: lists["clientScopeMappings"]} if "clientScopeMappings" in lists else {}
     realm: dict[str, Any] = {
         **_HARDENING,
-        **_policies(identity, development),
-        "realm": spec.identity.realm,
+        **_policies(identity, part.graph.environment(environment).development),
+        **{name: entries for name, entries in lists.items() if PLACES[name][1] == name},
+        "realm": identity.realm,
         "enabled": True,
-        "displayName": spec.display_name if part.platform else tenants[0].declared.spec.display_name,
+        "displayName": title,
         "roles": {
             "realm": [
                 {"name": name, "description": role.description, "attributes": {MARK: [PLATFORM_TENANT]}}
                 for name, role in sorted(spec.roles.items())
             ],
-            "client": {
-                "account": [{"name": name} for name in _ACCOUNT_ROLES],
-                GATE: [{"name": name} for name in sorted([MARK, *gated])],
-            },
+            "client": {"account": [{"name": name} for name in _ACCOUNT_ROLES], GATE: lists["roles"]},
         },
-        "groups": [
-            *([_top_group(PLATFORM_TENANT, spec.display_name, graph.groups, False)] if part.platform else []),
-            *(_top_group(t.name, t.declared.spec.display_name, t.groups, t.name in gated) for t in tenants),
-        ],
-        "users": [
-            *(_person(p) for p in _people(graph, tenants)),
-            *(_service_account(t, c) for t, c in consumers if "client_credentials" in c.declared.spec.grant_types),
-        ],
+        # Whoever registers by a document has these, and asks for the gateway's tokens by name.
+        "defaultDefaultClientScopes": sorted([*_DEFAULT_SCOPES, *([_ROLES_SCOPE, _TENANT_SCOPE] if cimd else [])]),
+        "defaultOptionalClientScopes": [MCP_SCOPE] if cimd else [],
+        "clientScopeMappings": {
+            "account": [{"client": "account-console", "roles": ["manage-account", "view-groups"]}],
+            **gates,
+        },
+    }
+    if identity.keycloak != "26.4":
+        realm["maxSecondaryAuthFailures"] = 10
+    if "organizations" in lists:
+        realm["organizationsEnabled"] = True
+    return realm
+
+
+def own(part: RealmPart, environment: str) -> Lists:
+    """What the platform itself adds to the lists of a realm: to all but the gate's mappings."""
+    graph, spec = part.graph, part.graph.platform.spec
+    identity = spec.identity
+    audience = f"{graph.environment(environment).gateway.rstrip('/')}/mcp"
+    cimd = "cimd" in identity.features
+    lists: dict[str, list[Entry]] = {
+        "roles": [{"name": MARK}],
+        "groups": [_top_group(PLATFORM_TENANT, spec.display_name, graph.groups, False)] if part.platform else [],
+        "users": [_person(p) for p in graph.people],
         "clients": [
-            *(_mcp_client(name, client) for name, client in spec.identity.clients.items()),
-            *(_consumer(t, c) for t, c in consumers),
+            *(_mcp_client(name, client) for name, client in identity.clients.items()),
             _gate(),
             *([_resource(audience)] if "resource-indicators" in identity.features else []),
-            *(_built_in(client_id, spec.identity.realm) for client_id in BUILT_IN),
+            *(_built_in(client_id, identity.realm) for client_id in BUILT_IN),
         ],
         "clientScopes": [
             *_built_in_scopes(),
             _mcp_scope(audience),
             _tenant_scope(_TENANT_SCOPE, PLATFORM_TENANT),
-            *(_tenant_scope(f"{_TENANT_SCOPE}-{tenant}", tenant) for tenant in gated),
             *([_scope(_ROLES_SCOPE, "Roles that a token may carry.", "", [], False)] if cimd else []),
         ],
-        # Whoever registers by a document has these, and asks for the gateway's tokens by name.
-        "defaultDefaultClientScopes": sorted([*_DEFAULT_SCOPES, *([_ROLES_SCOPE, _TENANT_SCOPE] if cimd else [])]),
-        "defaultOptionalClientScopes": [MCP_SCOPE] if cimd else [],
         "scopeMappings": [
-            *({"client": name, "roles": sorted(spec.roles)} for name in spec.identity.clients),
-            *(_consumer_roles(c, tenant_roles) for _, c in consumers),
+            *({"client": name, "roles": sorted(spec.roles)} for name in identity.clients),
             {"clientScope": "offline_access", "roles": ["offline_access"]},
             *([{"clientScope": _ROLES_SCOPE, "roles": sorted(spec.roles)}] if cimd else []),
         ],
-        "clientScopeMappings": {
-            "account": [{"client": "account-console", "roles": ["manage-account", "view-groups"]}],
-            **({GATE: [{"clientScope": f"{_TENANT_SCOPE}-{t}", "roles": [t]} for t in gated]} if gated else {}),
-        },
     }
-    if identity.keycloak != "26.4":
-        realm["maxSecondaryAuthFailures"] = 10
-    if identity.tenants == "organizations" and identity.strategy == "single-realm":
-        realm["organizationsEnabled"] = True
-        realm["organizations"] = [_organization(t) for t in tenants]
-    for key, by in _ORDER.items():
-        if key in realm:
-            realm[key] = sorted(realm[key], key=lambda entry: tuple(str(entry.get(b, "")) for b in by))
-    text = orjson.dumps(realm, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
-    return Artifact(path=part.path, media_type="application/json", content=text, origins=_origins(graph, tenants))
+    if _organized(identity):
+        lists["organizations"] = []
+    return lists
 
 
-_ORDER = {
-    "clients": ("clientId",),
-    "clientScopes": ("name",),
-    "groups": ("name",),
-    "organizations": ("name",),
-    "scopeMappings": ("client", "clientScope"),
-    "users": ("username",),
-}
+def of_tenant(graph: Graph, tenant: TenantNode) -> Lists:
+    """What a tenant adds to them."""
+    spec = graph.platform.spec
+    tenant_roles = sorted(name for name, role in spec.roles.items() if role.scope == "tenant")
+    consumers, name = tenant.consumers, tenant.name
+    robots = [c for c in consumers if "client_credentials" in c.declared.spec.grant_types]
+    lists: dict[str, list[Entry]] = {
+        "groups": [_top_group(name, tenant.declared.spec.display_name, tenant.groups, bool(consumers))],
+        "users": [*map(_person, tenant.people), *(_service_account(tenant, c) for c in robots)],
+    }
+    if consumers:
+        scope = f"{_TENANT_SCOPE}-{name}"
+        lists["clients"] = [_consumer(tenant, c) for c in consumers]
+        lists["clientScopes"] = [_tenant_scope(scope, name)]
+        lists["scopeMappings"] = [_consumer_roles(c, tenant_roles) for c in consumers]
+        lists["roles"] = [{"name": name}]
+        lists["clientScopeMappings"] = [{"clientScope": scope, "roles": [name]}]
+    if _organized(spec.identity):
+        lists["organizations"] = [_organization(tenant)]
+    return lists
+
+
+def _organized(identity: Identity) -> bool:
+    return identity.tenants == "organizations" and identity.strategy == "single-realm"
 
 
 def _policies(identity: Identity, development: bool) -> Mapping[str, Any]:
@@ -209,11 +265,8 @@ def _organization(tenant: TenantNode) -> dict[str, Any]:
     }
 
 
-def _people(graph: Graph, tenants: Sequence[TenantNode]) -> Sequence[PersonNode]:
-    return [*graph.people, *(p for t in tenants for p in t.people)]
-
-
-def _origins(graph: Graph, tenants: Sequence[TenantNode]) -> tuple[Origin, ...]:
+def origins(graph: Graph, tenants: Sequence[TenantNode]) -> tuple[Origin, ...]:
+    """Where the platform's own and these tenants' entries were declared."""
     found = [graph.origin, *(p.origin for p in graph.people), *(g.origin for g in graph.groups)]
     for t in tenants:
         nodes: tuple[PersonNode | GroupNode | ConsumerNode, ...] = (*t.people, *t.groups, *t.consumers)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from stoa_compiler.graph import Graph
+from stoa_compiler.graph import Graph, TenantNode
 from stoa_compiler.records import record
 
 
@@ -31,14 +31,28 @@ def parts(graph: Graph, environment: str) -> Sequence[RealmPart]:
     """What each realm of the environment holds, by the path of its file."""
     if graph.platform.spec.identity.strategy == "single-realm":
         return [RealmPart(graph, True)]
-    own = RealmPart(replace(_cut(graph, environment, "", "platform"), tenants=()), True)
-    tenants = []
-    for tenant in graph.tenants_in(environment):
-        cut = _cut(graph, environment, tenant.name, "tenant")
-        access = {role: tools for role, tools in tenant.access.items() if role in cut.platform.spec.roles}
-        own_tenant = replace(tenant, access=access)
-        tenants.append(RealmPart(replace(cut, tenants=(own_tenant,), people=(), groups=()), False))
-    return sorted([own, *tenants], key=lambda p: p.path)
+    tenants = [realm_of(graph, environment, tenant) for tenant in graph.tenants_in(environment)]
+    return sorted([platforms(graph, environment), *tenants], key=lambda p: p.path)
+
+
+def platforms(graph: Graph, environment: str) -> RealmPart:
+    """The realm of the platform's own people: with a realm for each tenant it holds nobody else."""
+    if graph.platform.spec.identity.strategy == "single-realm":
+        return RealmPart(replace(graph, tenants=()), True)
+    return RealmPart(replace(_cut(graph, environment, "", "platform"), tenants=()), True)
+
+
+def realm_of(graph: Graph, environment: str, tenant: TenantNode) -> RealmPart:
+    """The tenant's own realm."""
+    cut = _cut(graph, environment, tenant.name, "tenant")
+    access = {role: tools for role, tools in tenant.access.items() if role in cut.platform.spec.roles}
+    own_tenant = replace(tenant, access=access)
+    return RealmPart(replace(cut, tenants=(own_tenant,), people=(), groups=()), False)
+
+
+def path_of(graph: Graph, tenant: str) -> str:
+    """Where a tenant's own realm is in the bundle."""
+    return f"keycloak/{graph.platform.spec.identity.realm}-{tenant}-realm.json"
 
 
 def _cut(graph: Graph, environment: str, tenant: str, scope: str) -> Graph:

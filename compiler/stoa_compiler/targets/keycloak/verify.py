@@ -48,23 +48,25 @@ def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report)
     """Reads each realm back as Keycloak does, and compares the tokens that it would issue with the graph."""
     where = _at(graph.origin, "spec", "identity")
     identity = graph.platform.spec.identity
-    _judge_identity(graph, report)
+    judge_identity(graph, report)
     held = parts(graph, environment)
     if identity.strategy == "realm-per-tenant":
         tenants = {t.name for t in graph.tenants_in(environment)}
         if sorted(t.name for p in held for t in p.graph.tenants) != sorted(tenants):
             _unreadable(where, "not every tenant has one realm", report)
-        if len(tenants) >= MANY_REALMS:
-            at, said = (
-                graph.origin.document.span((*where.loc, "strategy")),
-                f"{len(tenants)} tenants are as many realms",
-            )
-            report.add(TOO_MANY_REALMS, at, said)
+        judge_number(graph, len(tenants), report)
     for part in held:
-        _verify(part, environment, artifacts.get(part.path), report)
+        prove(part, environment, artifacts.get(part.path), report)
 
 
-def _judge_identity(graph: Graph, report: Report) -> None:
+def judge_number(graph: Graph, realms: int, report: Report) -> None:
+    """Tenants with a realm each are not too many for a server."""
+    if realms >= MANY_REALMS:
+        where = graph.origin.document.span(("spec", "identity", "strategy"))
+        report.add(TOO_MANY_REALMS, where, f"{realms} tenants are as many realms")
+
+
+def judge_identity(graph: Graph, report: Report) -> None:
     """What the declared server cannot do, and keys that would do nothing beside each other."""
     identity, document = graph.platform.spec.identity, graph.origin.document
     loc = ("spec", "identity")
@@ -92,7 +94,8 @@ MANY_REALMS = 300
 """Realms from which on a server is slow to start, to import and to administer."""
 
 
-def _verify(part: RealmPart, environment: str, found: Artifact | None, report: Report) -> None:
+def prove(part: RealmPart, environment: str, found: Artifact | None, report: Report) -> None:
+    """Proves one realm's file by what it must come to."""
     where = _at(part.graph.origin, "spec", "identity")
     try:
         data = json.loads(found.content) if found else None
@@ -548,20 +551,7 @@ def _check_people(proof: _Proof) -> None:
     realm = proof.realm
     service = {f"service-account-{c}": d for c, d in proof.clients.items() if "client_credentials" in d.grant_types}
     everyone = [*proof.graph.people, *(p for t in proof.tenants.values() for p in t.people)]
-    for names, what in (
-        ([(p.username.lower(), p) for p in everyone], "user name"),
-        ([(p.email.lower(), p) for p in everyone], "e-mail address"),
-    ):
-        first: dict[str, PersonNode] = {}
-        for name, person in names:
-            if (other := first.setdefault(name, person)) is not person:
-                # The other one may be another tenant's: its place is not this author's to see.
-                notes = (
-                    [Note("declared here first", other.origin.document.span(other.origin.loc))]
-                    if other.tenant == person.tenant
-                    else []
-                )
-                proof.add(COLLISION, _at(person.origin), f"the {what} `{name}` is taken", notes)
+    judge_names(everyone, proof.report)
     for person in everyone:
         if person.username.startswith("service-account-"):
             where, message = _at(person.origin), f"`{person.username}` is a name for an application's account"
@@ -595,6 +585,25 @@ def _check_people(proof: _Proof) -> None:
             where = _at(owner.origin if owner else proof.graph.origin, "spec", "groups", *path.split("/")[2:])
             said = "is not there" if path not in actual else f"gives {listed(sorted(actual[path])) or 'no role'}"
             proof.add(UNDECLARED, where, f"the group `{path}` {said}")
+
+
+def judge_names(everyone: Sequence[PersonNode], report: Report) -> None:
+    """No two people of a realm have one user name or one e-mail address."""
+    for names, what in (
+        ([(p.username.lower(), p) for p in everyone], "user name"),
+        ([(p.email.lower(), p) for p in everyone], "e-mail address"),
+    ):
+        first: dict[str, PersonNode] = {}
+        for name, person in names:
+            if (other := first.setdefault(name, person)) is not person:
+                # The other one may be another tenant's: its place is not this author's to see.
+                notes = (
+                    [Note("declared here first", other.origin.document.span(other.origin.loc))]
+                    if other.tenant == person.tenant
+                    else []
+                )
+                where = person.origin.document.span(person.origin.loc)
+                report.add(COLLISION, where, f"the {what} `{name}` is taken", notes)
 
 
 _BUILT_IN_CLIENTS = frozenset(

@@ -1,0 +1,275 @@
+"""Proof of a realm that was put together: each tenant's share among some tenants, and then the whole from the shares.
+
+A share is proved by a realm of the platform and the share's tenants, which is read back as any other. That shows each
+of its entries to be exactly what this tenant must have, by its name, its own consumers, people and groups and by the
+platform, and by nothing of any other tenant (`exact.entries`). What the whole realm gives to anybody follows from its
+entries, found by their names: an account's groups, a client's scopes, a scope's gate. So where the whole is exactly the
+platform's own entries and these, each once and no two of one name, no entry leads anywhere else than it did in its
+share, and no token says anything else.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from stoa_compiler.diagnostics import Report, Rule, listed
+from stoa_compiler.graph import Graph, TenantFacts, TenantNode
+from stoa_compiler.records import record
+from stoa_compiler.target import Artifact, Artifacts, Part, PartsOf
+from stoa_compiler.targets.keycloak.join import join
+from stoa_compiler.targets.keycloak.rules import COLLISION, UNDECLARED, UNREADABLE
+from stoa_compiler.targets.keycloak.strategy import RealmPart, path_of, platforms, realm_of
+from stoa_compiler.targets.keycloak.verify import judge_identity, judge_names, judge_number, prove, verify
+from stoa_schemas.calls import sha256
+
+_GATE = "stoa.gateway"
+_STANDS: Mapping[str, tuple[bytes, bytes, tuple[str, ...]]] = {
+    "clientScopeMappings": (b"    ", _GATE.encode(), ("clientScope",)),
+    "clientScopes": (b"  ", b"clientScopes", ("name",)),
+    "clients": (b"  ", b"clients", ("clientId",)),
+    "groups": (b"  ", b"groups", ("name",)),
+    "organizations": (b"  ", b"organizations", ("name",)),
+    "roles": (b"      ", _GATE.encode(), ("name",)),
+    "scopeMappings": (b"  ", b"scopeMappings", ("client", "clientScope")),
+    "users": (b"  ", b"users", ("username",)),
+}
+"""Where each list begins in a realm's file, in the file's order, and what names an entry."""
+_AFTER_MAPPINGS = b'\n    ]\n  },\n  "clientScopes": ['
+_MAPPINGS = b'\n    ],\n    "stoa.gateway": []\n  },\n  "clientScopes": ['
+
+Entries = Mapping[str, Sequence[str]]
+"""By list, the lines of each entry between its braces."""
+Lines = Sequence[Sequence[str]]
+"""Entries as a part has them: the name, and the lines."""
+
+
+def verify_parts(graph: Graph, environment: str, parts: PartsOf, carried: Artifacts, report: Report) -> None:
+    """Proves the parts of the graph's tenants: what they come to, and that each has its own tenant's entries only."""
+    tenants = graph.tenants_in(environment)
+    if graph.platform.spec.identity.strategy == "realm-per-tenant":
+        judge_identity(graph, report)
+        for tenant in tenants:
+            _prove_own(realm_of(graph, environment, tenant), environment, parts.get(tenant.name, Part()), report)
+        return
+    (realm,) = join(graph, environment, parts, carried)
+    before = len(report.found)
+    verify(graph, environment, {realm.path: realm}, report)
+    if len(report.found) > before:
+        return  # It has been said better.
+    whole = _Whole(graph, environment, parts, report)
+    order = whole.compare(realm, whole.base())
+    if len(report.found) == before:
+        _judge_names(whole, orjson.loads(realm.content), order, tenants)
+
+
+def _prove_own(part: RealmPart, environment: str, given: Part, report: Report) -> None:
+    """The tenant's own realm holds, and its part is that file alone."""
+    (tenant,) = part.graph.tenants
+    found = {a.path: a for a in given.artifacts}
+    prove(part, environment, found.get(part.path), report)
+    if list(found) != [part.path] or given.shared or any(sha256(a.content) != a.digest for a in found.values()):
+        said = f"`{tenant.name}` does not give its own realm alone"
+        report.add(UNREADABLE, tenant.origin.document.span(), said)
+
+
+def _judge_names(
+    whole: "_Whole", realm: Mapping[str, Any], order: Mapping[str, Sequence[str]], tenants: Sequence[TenantNode]
+) -> None:
+    """Entries are called in their parts what they are called in the realm, and belong to the part's tenant."""
+    lists = {
+        **realm,
+        "roles": realm["roles"]["client"][_GATE],
+        "clientScopeMappings": realm["clientScopeMappings"].get(_GATE, ()),
+    }
+    for name, names in order.items():
+        if [_called(name, entry) for entry in lists.get(name, ())] != names:
+            whole.say(UNREADABLE, f"entries of `{name}` stand under other names")
+    for tenant in tenants:
+        found = {name: sorted(one for one, _ in lines) for name, lines in whole.lines(tenant.name).items()}
+        own = _belonging(tenant, "organizations" in realm)
+        if any(found.get(name, []) != sorted(own.get(name, ())) for name in {*found, *own}):
+            where = tenant.origin.document.span()
+            whole.report.add(UNDECLARED, where, f"`{tenant.name}` does not give its own entries alone")
+
+
+def _belonging(tenant: TenantNode, organized: bool) -> Mapping[str, Sequence[str]]:
+    """The names of a tenant's entries."""
+    clients = [c.client_id for c in tenant.consumers]
+    robots = [c.client_id for c in tenant.consumers if "client_credentials" in c.declared.spec.grant_types]
+    gates = [tenant.name] if clients else []
+    return {
+        "clientScopeMappings": [f"stoa-tenant-{t}" for t in gates],
+        "clientScopes": [f"stoa-tenant-{t}" for t in gates],
+        "clients": clients,
+        "groups": [tenant.name],
+        "organizations": [tenant.name] if organized else [],
+        "roles": gates,
+        "scopeMappings": [f"{c}\0" for c in clients],
+        "users": [*(p.username for p in tenant.people), *(f"service-account-{c}" for c in robots)],
+    }
+
+
+def verify_rest(graph: Graph, environment: str, parts: PartsOf, artifacts: Artifacts, report: Report) -> None:
+    """Proves that the files are the platform's own and these parts, which were proved, and nothing else."""
+    whole = _Whole(graph, environment, parts, report)
+    facts = graph.facts_in(environment)
+    if odd := sorted({f.name for f in facts} ^ parts.keys()):
+        whole.say(UNREADABLE, f"{listed(odd)} and the parts of the realm do not belong together")
+    own = platforms(graph, environment)
+    files = {path: a for path, a in artifacts.items() if path.startswith("keycloak/")}
+    if graph.platform.spec.identity.strategy == "realm-per-tenant":
+        judge_number(graph, len(facts), report)
+        # Of the graph without tenants it is the platform's own realm that is proved.
+        verify(own_graph(graph), environment, files, report)
+        proved = {a.path: a.digest for part in parts.values() for a in part.artifacts}
+        for fact in facts:
+            path = path_of(graph, fact.name)
+            if path not in files or path not in proved or files[path].digest != proved[path]:
+                whole.say(UNREADABLE, f"`{path}` is not the realm of `{fact.name}`")
+        expected = {own.path, *(path_of(graph, fact.name) for fact in facts)}
+    else:
+        base, expected = whole.base(), {own.path}
+        before = len(report.found)
+        verify(own_graph(graph), environment, {base.path: base}, report)
+        whole.judge_people(facts)
+        if own.path not in files:
+            whole.say(UNREADABLE, f"`{own.path}` is not there")
+        elif len(report.found) == before:
+            whole.compare(files[own.path], base)
+    if stray := sorted(files.keys() - expected):
+        whole.say(UNDECLARED, f"{listed(stray)} are realms of nobody")
+
+
+def own_graph(graph: Graph) -> Graph:
+    """The platform without its tenants."""
+    return replace(graph, tenants=())
+
+
+@record(slots=False)
+class _Whole:
+    """A realm of all tenants, beside the parts that it is put together from."""
+
+    graph: Graph
+    environment: str
+    parts: PartsOf
+    report: Report
+
+    def say(self, rule: Rule, message: str) -> None:
+        """Adds a finding that is about no tenant."""
+        self.report.add(rule, self.graph.origin.document.span(("spec", "identity")), message)
+
+    def lines(self, tenant: str) -> Mapping[str, Lines]:
+        """What a tenant's part adds to each list."""
+        part = self.parts.get(tenant)
+        shared: Mapping[str, Lines] = part.shared if part is not None and part.shared else {}
+        return shared
+
+    def base(self) -> Artifact:
+        """The realm of the platform alone."""
+        (realm,) = join(own_graph(self.graph), self.environment, {}, {})
+        return realm
+
+    def judge_people(self, facts: Sequence[TenantFacts]) -> None:
+        """Each part is of the tenant that is known, and no two people of the realm share a name."""
+        organized = self.graph.platform.spec.identity.tenants == "organizations"
+        for fact in facts:
+            lines = self.lines(fact.name)
+            people = sorted(name for name, _ in lines.get("users", ()) if not name.startswith("service-account-"))
+            tops = [[name for name, _ in lines.get(of, ())] for of in ("groups", "organizations")]
+            if people != sorted(name for name, _ in fact.people) or tops != [[fact.name], [fact.name] * organized]:
+                self.say(UNREADABLE, f"what `{fact.name}` gives is not what is known of it")
+        own = [(p.username, p.email) for p in self.graph.people]
+        everyone = [*own, *(person for fact in facts for person in fact.people)]
+        clashing: set[tuple[str, str]] = set()
+        for at in (0, 1):
+            names = [person[at].lower() for person in everyone]
+            if len(set(names)) != len(names):
+                often = Counter(names)
+                clashing.update(person for person, name in zip(everyone, names, strict=True) if often[name] > 1)
+        if clashing:  # An error of an author, so that it may take a while to say whose.
+            there = [self.graph.tenant(f.name) for f in facts if not clashing.isdisjoint(f.people)]
+            judge_names([*self.graph.people, *(p for t in there for p in t.people)], self.report)
+
+    def compare(self, realm: Artifact, base: Artifact) -> Mapping[str, Sequence[str]]:
+        """The names of each list's entries, as they stand in the realm: it is what the base and the parts come to.
+
+        No byte of the file is left out: it either stands in an entry, or frames the lists as in the base.
+        """
+        try:
+            frame, found = _apart(realm.content)
+        except ValueError as error:
+            self.say(UNREADABLE, f"`{realm.path}` is not shaped like a realm: {error}")
+            return {}
+        own_frame, own = _apart(base.content)
+        given = [self.lines(fact.name) for fact in self.graph.facts_in(self.environment)]
+        if any(lines.get("clientScopeMappings") for lines in given):
+            own_frame = own_frame.replace(_AFTER_MAPPINGS, _MAPPINGS, 1)
+        if frame != own_frame:
+            self.say(UNDECLARED, f"`{realm.path}` differs from the platform's own realm in more than tenants' entries")
+        order: dict[str, Sequence[str]] = {}
+        for name in _STANDS:
+            due = [(_called(name, _read(text)), text) for text in own.get(name, ())]
+            due += [(called, text) for lines in given for called, text in lines.get(name, ())]
+            order[name] = self._compare_list(name, due, found.get(name, ()))
+        return order
+
+    def _compare_list(self, name: str, due: Sequence[tuple[str, str]], found: Sequence[str]) -> Sequence[str]:
+        by_text = {text: called for called, text in due}
+        if len(by_text) < len(due) or len(set(by_text.values())) < len(by_text):
+            twice = sorted(called for called, often in Counter(called for called, _ in due).items() if often > 1)
+            self.say(COLLISION, f"two entries of `{name}` are called {listed(twice) or 'alike'}")
+        names = [by_text.pop(text, None) for text in found]
+        if None in names:
+            odd = sorted(_shown(name, text) for text, called in zip(found, names, strict=True) if called is None)
+            self.say(UNDECLARED, f"the realm holds {listed(odd)} in `{name}`, or not as it was proved")
+        if by_text:
+            lost = sorted(called.strip("\0") for called in by_text.values())
+            self.say(UNDECLARED, f"the realm lacks {listed(lost)} in `{name}`, as it was proved")
+        there = [called for called in names if called is not None]
+        if there != sorted(there):
+            self.say(UNREADABLE, f"the entries of `{name}` are not sorted")
+        return there
+
+
+def _apart(content: bytes) -> tuple[bytes, Entries]:
+    """The file without the entries of its lists, and these. Raises `ValueError`.
+
+    A text in JSON holds no line break: so what begins a line is structure, and its indent tells whose.
+    """
+    frame, entries, at = list[bytes](), dict[str, Sequence[str]](), 0
+    for name, (indent, key, _) in _STANDS.items():
+        opening = b'\n%b"%b": [' % (indent, key)
+        start = content.find(opening, at) + len(opening)
+        if start < at + len(opening):
+            continue  # What is missed shows in the frame.
+        frame.append(content[at:start])
+        entries[name], at = (), start
+        if not content.startswith(b"]", start):
+            first, last = b"\n%b  {\n" % indent, b"\n%b  }" % indent
+            end = content.index(b"\n%b]" % indent, start)
+            if not content.startswith(first, start) or not content.endswith(last, start + len(first), end):
+                raise ValueError(f"`{name}` is no list of entries")
+            inside = content[start + len(first) : end - len(last)].decode()
+            entries[name] = inside.split((last + b"," + first).decode())
+            at = end + 1 + len(indent)
+    return b"".join([*frame, content[at:]]), entries
+
+
+def _read(text: str) -> Mapping[str, Any]:
+    entry: dict[str, Any] = orjson.loads("{" + text + "}")
+    return entry
+
+
+def _called(name: str, entry: Mapping[str, Any]) -> str:
+    return "\0".join(str(entry.get(key, "")) for key in _STANDS[name][2])
+
+
+def _shown(name: str, text: str) -> str:
+    """What to call an entry that should not be there."""
+    try:
+        return _called(name, _read(text)).strip("\0")
+    except ValueError:
+        return "something"
