@@ -8,6 +8,7 @@ others may write is not used.
 """
 
 import hashlib
+import marshal
 import os
 import stat
 import sys
@@ -28,6 +29,8 @@ LIMIT = 512 * 1024 * 1024
 """Bytes that the folder may hold; what was not used for longest goes first."""
 MARGIN_NS = 2_000_000_000
 """A file that changed so shortly before it was looked at may change again without another time stamp."""
+FINE_MARGIN_NS = 20_000_000
+"""The same where the time tells parts of a millisecond: such clocks advance at least every hundredth of a second."""
 PACKAGES = ("cel_expr_python", "click", "jsonschema_rs", "orjson", "pydantic", "pydantic_core", "PyYAML", "pyyaml")
 """What findings and bytes may depend on, besides our own code."""
 
@@ -198,10 +201,13 @@ class Snapshot:
                 self.digests = {path: entry[4] for path, entry in known.items()}
         return self.digests if len(self.digests) == len(self.stamps) else {}
 
-    def still_holds(self, read: Callable[[str], bytes | None]) -> bool:
-        """Whether the folder is as it was, and what a run has `read` of a path is what the digest stands for."""
-        if _stamps(self.root, self.wanted) != self.stamps:
-            return False
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the folder looks as it did."""
+        return _stamps(self.root, self.wanted) == self.stamps
+
+    def is_what(self, read: Callable[[str], bytes | None]) -> bool:
+        """Whether what a run has `read` of a path is what the digest stands for, where the stamps do not tell."""
         young = (path for path, stamp in self.stamps.items() if _is_young(stamp, self.taken))
         contents = ((path, read(path)) for path in young)
         return all(hashlib.sha256(c).hexdigest() == self.digests.get(p) for p, c in contents if c is not None)
@@ -215,15 +221,12 @@ def snapshot(root: Path, wanted: Callable[[str], bool], cache: Cache) -> Snapsho
     """
     taken = time.time_ns()
     stamps = _stamps(root, wanted)
-    if stamps is None:
-        return None
     where = f"{wanted.__name__} {os.path.realpath(root)}"
-    if not where.isprintable() or not all(map(str.isprintable, stamps)):
+    if stamps is None or not where.isprintable() or not all(map(str.isprintable, stamps)):
         return None  # Names that no text can hold: such a source has findings, and is rare.
-    seen = hashlib.sha256(repr(sorted(stamps.items())).encode()).hexdigest()
     found = Snapshot(root, wanted, stamps, taken, index=f"index {where}")
     shortcut = cache.get(f"seen {where}")
-    if shortcut is not None and shortcut[:64] == seen.encode():
+    if shortcut is not None and shortcut[:64] == _seen(stamps).encode():
         found.digest = shortcut[65:].decode()
         return found
     index: dict[str, Any] = {}
@@ -239,13 +242,30 @@ def snapshot(root: Path, wanted: Callable[[str], bool], cache: Cache) -> Snapsho
             digests[path] = hashlib.sha256((root / path).read_bytes()).hexdigest()
         except OSError:
             return None
-    found.digests = digests
-    found.digest = digest_of(digests)
-    old = {path: [*stamps[path], digests[path]] for path in stamps if not _is_young(stamps[path], taken)}
+    _remember(found, digests, where, cache)
+    return found
+
+
+def remember(root: Path, wanted: Callable[[str], bool], digests: Mapping[str, str], cache: Cache) -> None:
+    """Keeps that the folder holds files with these digests: for whoever just wrote them, and need not read them."""
+    taken = time.time_ns()
+    stamps, where = _stamps(root, wanted), f"{wanted.__name__} {os.path.realpath(root)}"
+    if stamps is not None and stamps.keys() == digests.keys() and where.isprintable():
+        _remember(Snapshot(root, wanted, stamps, taken, index=f"index {where}"), digests, where, cache)
+
+
+def _remember(found: Snapshot, digests: Mapping[str, str], where: str, cache: Cache) -> None:
+    found.digests, found.digest = digests, digest_of(digests)
+    old = {p: [*stamp, digests[p]] for p, stamp in found.stamps.items() if not _is_young(stamp, found.taken)}
     cache.put(found.index, orjson.dumps(old))
     # Without a young file the stamps alone tell; with one, they say only that there is an index.
-    cache.put(f"seen {where}", f"{seen if len(old) == len(stamps) else '-' * 64} {found.digest}".encode())
-    return found
+    seen = _seen(found.stamps) if len(old) == len(found.stamps) else "-" * 64
+    cache.put(f"seen {where}", f"{seen} {found.digest}".encode())
+
+
+def _seen(stamps: Mapping[str, Stamp]) -> str:
+    """The digest of the stamps."""
+    return hashlib.sha256(marshal.dumps(sorted(stamps.items()), 2)).hexdigest()
 
 
 def digest_of(digests: Mapping[str, str]) -> str:
@@ -255,7 +275,8 @@ def digest_of(digests: Mapping[str, str]) -> str:
 
 
 def _is_young(stamp: Stamp, taken: int) -> bool:
-    return max(stamp[1], stamp[2]) > taken - MARGIN_NS
+    last = max(stamp[1], stamp[2])
+    return last > taken - (FINE_MARGIN_NS if last % 1_000_000 else MARGIN_NS)
 
 
 def _stamps(root: Path, wanted: Callable[[str], bool]) -> dict[str, Stamp] | None:

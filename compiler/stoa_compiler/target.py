@@ -52,6 +52,10 @@ class Artifact:
         """What the content consists of, in a row: texts, and other files of the bundle that it carries."""
         return (self.content,)
 
+    def contents(self) -> Iterator[bytes]:
+        """The content in a row of pieces, each of which is made when it is its turn."""
+        return iter((self.content,))
+
     @property
     def listing(self) -> "bundle.Artifact":
         """The artifact's line in a manifest."""

@@ -25,6 +25,9 @@ class Content(Protocol):
     def content(self) -> bytes:
         """The file's bytes."""
 
+    def contents(self) -> Iterator[bytes]:
+        """The same in a row of pieces."""
+
     @property
     def digest(self) -> str:
         """Of the bytes, `sha256:<hex>`."""
@@ -57,15 +60,15 @@ def write(files: Mapping[str, Content], out: Path, known: Mapping[str, str] = _N
     with _alone_in(out.parent):
         _sweep(out)
         here = _files_in(out)
-        same = {path for path, file in files.items() if path in here and _holds(out / path, file, known.get(path))}
+        same = {path for path, file in files.items() if path in here and _holds(f"{out}/{path}", file, known.get(path))}
         if len(same) == len(files) == len(here):
             return False
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
         try:
             for folder in sorted({os.path.dirname(path) for path in files}):  # noqa: PTH120
                 (staging / folder).mkdir(parents=True, exist_ok=True)
-            anew = [path for path in files if path not in same or not _linked(out / path, staging / path)]
-            _flushed({staging / path: files[path] for path in anew})
+            anew = [p for p in files if p not in same or not _linked(f"{out}/{p}", f"{staging}/{p}")]
+            _flushed({f"{staging}/{path}": files[path] for path in anew})
             staging.chmod(0o755)
             if out.exists():
                 _exchange(staging, out)
@@ -154,13 +157,13 @@ def _files_in(folder: Path) -> set[str]:
     return found
 
 
-def _holds(path: Path, file: Content, known: str | None) -> bool:
+def _holds(path: str, file: Content, known: str | None) -> bool:
     if known is not None:
         return file.digest == f"sha256:{known}"
-    return not path.is_symlink() and path.read_bytes() == file.content
+    return not os.path.islink(path) and Path(path).read_bytes() == file.content  # noqa: PTH114
 
 
-def _linked(old: Path, new: Path) -> bool:
+def _linked(old: str, new: str) -> bool:
     """Whether the file, which is on the disk already, is at its new place too: the old one goes with its folder."""
     try:
         os.link(old, new)
@@ -169,11 +172,11 @@ def _linked(old: Path, new: Path) -> bool:
     return True
 
 
-def _flushed(files: Mapping[Path, Content]) -> None:
+def _flushed(files: Mapping[str, Content]) -> None:
     """Writes the files, each to the disk itself. Of many, some are written while others wait for the disk."""
     if len(files) < _MANY_FILES:
         for path, file in files.items():
-            _flush(_written(path, file.content))
+            _flush(_written(path, file))
         return
     from collections import deque
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -181,21 +184,22 @@ def _flushed(files: Mapping[Path, Content]) -> None:
     with ThreadPoolExecutor(_WAITING) as waiting:
         flushed: deque[Future[None]] = deque()
         for path, file in files.items():
-            flushed.append(waiting.submit(_flush, _written(path, file.content)))
+            flushed.append(waiting.submit(_flush, _written(path, file)))
             if len(flushed) > _MANY_FILES:  # No more files are open at a time.
                 flushed.popleft().result()
         for done in flushed:
             done.result()
 
 
-def _written(path: Path, content: bytes) -> int:
+def _written(path: str, file: Content) -> int:
     """The open file, with its content in the system's hands."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        left = memoryview(content)
-        while left:
-            left = left[os.write(descriptor, left) :]
-    except OSError:
+        for content in file.contents():
+            left = memoryview(content)
+            while left:
+                left = left[os.write(descriptor, left) :]
+    except BaseException:
         os.close(descriptor)
         raise
     return descriptor

@@ -288,7 +288,7 @@ def test_a_file_changed_in_the_same_moment_is_read_again(tmp_path: Path) -> None
     assert first is not None
     assert second is not None
     assert first.digest != second.digest
-    assert not first.still_holds({"a.yaml": b"two"}.get)
+    assert not first.is_what({"a.yaml": b"two"}.get)
 
 
 def test_a_source_that_changes_meanwhile_is_not_kept(source: Path, stoa: Stoa, monkeypatch: pytest.MonkeyPatch) -> None:

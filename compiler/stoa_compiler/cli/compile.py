@@ -185,6 +185,7 @@ def run(call: Call) -> _Done:
             options = {"env": call.environment, "keepGoing": call.keep_going, "summary": as_summary}
             earlier = Run.of(call.cache, call.source, "compile", options)
             kept = earlier.recall(outputs.forms) if earlier else None
+            here = earlier.files_in(call.out) if earlier and not kept else {}
         result = _recalled(kept) if kept else _compiled(call, earlier)
         with watch.phase("keep"):
             if earlier and not kept and not earlier.keep(result.found, result.files, result.facts):
@@ -195,7 +196,7 @@ def run(call: Call) -> _Done:
         return _Done(result, FINDINGS, kept is not None)
     outputs.publish(report, result.files, earlier)
     with showing(watch):
-        changed = _write(call, result, earlier)
+        changed = _write(call, result, earlier, here)
     code = FINDINGS if facts["leftOut"] else 0
     if not call.outputs.on_stdout:
         _say(call, facts, changed)
@@ -250,8 +251,9 @@ def _compiled(call: Call, run: "Run | None") -> _Result:
             report.found.extend(rendered.found)
     else:
         memory = call.memory or (run.tenants if run else FORGETFUL)
+        begin = run.watch_source if run and call.jobs > 1 else lambda: None
         try:
-            result = compiled(call.source, report, [environment], call.jobs, watch, memory, call.engine)
+            result = compiled(call.source, report, [environment], call.jobs, watch, memory, call.engine, begin)
         except RuntimeError as error:
             if call.engine is None:
                 raise
@@ -284,8 +286,8 @@ def _compiled(call: Call, run: "Run | None") -> _Result:
     return _Result(report.sorted(), files, facts, bundle.files, source.placed)
 
 
-def _write(call: Call, result: _Result, run: "Run | None") -> bool:
-    """Puts the bundle into its folder; False where it lies there already."""
+def _write(call: Call, result: _Result, run: "Run | None", here: Mapping[str, str]) -> bool:
+    """Puts the bundle into its folder, where the files `here` have these digests; False where it lies there already."""
     files, out, watch = result.bundle, call.out, call.watch
     with watch.phase("recall" if files is None else "keep", "bundle"):
         if files is None:
@@ -295,7 +297,6 @@ def _write(call: Call, result: _Result, run: "Run | None") -> bool:
             files = run.bundle()
         elif run:
             run.keep_bundle(files)
-        here = run.files_in(out) if run else {}
     if files is None:
         files = _compiled(call, run).bundle
         assert files is not None
@@ -303,7 +304,10 @@ def _write(call: Call, result: _Result, run: "Run | None") -> bool:
 
     try:
         with watch.phase("write"):
-            return write(files, out, here)
+            changed = write(files, out, here)
+            if run and changed:
+                run.wrote(out, files)
+            return changed
     except NotABundle as refusal:
         fail(str(refusal), WRONG_USE)
     except OSError as error:
