@@ -11,6 +11,8 @@ share, and no token says anything else.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -40,29 +42,29 @@ _STANDS: Mapping[str, tuple[bytes, bytes, tuple[str, ...]]] = {
 _AFTER_MAPPINGS = b'\n    ]\n  },\n  "clientScopes": ['
 _MAPPINGS = b'\n    ],\n    "stoa.gateway": []\n  },\n  "clientScopes": ['
 
-Entries = Mapping[str, Sequence[str]]
+Entries = Mapping[str, list[str]]
 """By list, the lines of each entry between its braces."""
-Lines = Sequence[Sequence[str]]
-"""Entries as a part has them: the name, and the lines."""
+Lines = tuple[list[str], list[str]]
+"""Entries as a part has them: the name of each, and its lines."""
 
 
 def verify_parts(graph: Graph, environment: str, parts: PartsOf, carried: Artifacts, report: Report) -> None:
     """Proves the parts of the graph's tenants: what they come to, and that each has its own tenant's entries only."""
     tenants = graph.tenants_in(environment)
+    judge_identity(graph, report)
     if graph.platform.spec.identity.strategy == "realm-per-tenant":
-        judge_identity(graph, report)
         for tenant in tenants:
             _prove_own(realm_of(graph, environment, tenant), environment, parts.get(tenant.name, Part()), report)
         return
     (realm,) = join(graph, environment, parts, carried)
     before = len(report.found)
-    verify(graph, environment, {realm.path: realm}, report)
+    data = prove(RealmPart(graph, True), environment, realm, report)
     if len(report.found) > before:
         return  # It has been said better.
     whole = _Whole(graph, environment, parts, report)
     order = whole.compare(realm, whole.base())
     if len(report.found) == before:
-        _judge_names(whole, orjson.loads(realm.content), order, tenants)
+        _judge_names(whole, data, order, tenants)
 
 
 def _prove_own(part: RealmPart, environment: str, given: Part, report: Report) -> None:
@@ -88,7 +90,7 @@ def _judge_names(
         if [_called(name, entry) for entry in lists.get(name, ())] != names:
             whole.say(UNREADABLE, f"entries of `{name}` stand under other names")
     for tenant in tenants:
-        found = {name: sorted(one for one, _ in lines) for name, lines in whole.lines(tenant.name).items()}
+        found = {name: sorted(names) for name, (names, _) in whole.lines(tenant.name).items()}
         own = _belonging(tenant, "organizations" in realm)
         if any(found.get(name, []) != sorted(own.get(name, ())) for name in {*found, *own}):
             where = tenant.origin.document.span()
@@ -115,7 +117,7 @@ def _belonging(tenant: TenantNode, organized: bool) -> Mapping[str, Sequence[str
 def verify_rest(graph: Graph, environment: str, parts: PartsOf, artifacts: Artifacts, report: Report) -> None:
     """Proves that the files are the platform's own and these parts, which were proved, and nothing else."""
     whole = _Whole(graph, environment, parts, report)
-    facts = graph.facts_in(environment)
+    facts = whole.facts
     if odd := sorted({f.name for f in facts} ^ parts.keys()):
         whole.say(UNREADABLE, f"{listed(odd)} and the parts of the realm do not belong together")
     own = platforms(graph, environment)
@@ -134,7 +136,7 @@ def verify_rest(graph: Graph, environment: str, parts: PartsOf, artifacts: Artif
         base, expected = whole.base(), {own.path}
         before = len(report.found)
         verify(own_graph(graph), environment, {base.path: base}, report)
-        whole.judge_people(facts)
+        whole.judge_people()
         if own.path not in files:
             whole.say(UNREADABLE, f"`{own.path}` is not there")
         elif len(report.found) == before:
@@ -167,22 +169,41 @@ class _Whole:
         shared: Mapping[str, Lines] = part.shared if part is not None and part.shared else {}
         return shared
 
+    @cached_property
+    def given(self) -> Mapping[str, Lines]:
+        """What all tenants add to each list."""
+        given: dict[str, Lines] = {name: ([], []) for name in _STANDS}
+        for fact in self.facts:
+            for name, (names, texts) in self.lines(fact.name).items():
+                all_names, all_texts = given.setdefault(name, ([], []))
+                all_names += names
+                all_texts += texts
+        return given
+
+    @cached_property
+    def facts(self) -> Sequence[TenantFacts]:
+        """The tenants."""
+        return self.graph.facts_in(self.environment)
+
     def base(self) -> Artifact:
         """The realm of the platform alone."""
         (realm,) = join(own_graph(self.graph), self.environment, {}, {})
         return realm
 
-    def judge_people(self, facts: Sequence[TenantFacts]) -> None:
+    def judge_people(self) -> None:
         """Each part is of the tenant that is known, and no two people of the realm share a name."""
+        facts = self.facts
         organized = self.graph.platform.spec.identity.tenants == "organizations"
-        for fact in facts:
-            lines = self.lines(fact.name)
-            people = sorted(name for name, _ in lines.get("users", ()) if not name.startswith("service-account-"))
-            tops = [[name for name, _ in lines.get(of, ())] for of in ("groups", "organizations")]
-            if people != sorted(name for name, _ in fact.people) or tops != [[fact.name], [fact.name] * organized]:
-                self.say(UNREADABLE, f"what `{fact.name}` gives is not what is known of it")
+        tenants, known = [fact.name for fact in facts], list(chain.from_iterable(fact.people for fact in facts))
+        accounts = [name for name in self.given["users"][0] if not name.startswith("service-account-")]
+        odd = Counter(accounts) - Counter(name for name, _ in known)
+        odd += Counter(name for name, _ in known) - Counter(accounts)
+        tops, organizations = self.given["groups"][0], self.given["organizations"][0]
+        if odd or tops != tenants or organizations != tenants * organized:
+            differing = sorted({*odd, *(set(tops) ^ {*tenants}), *(set(organizations) ^ {*(tenants * organized)})})
+            self.say(UNREADABLE, f"what tenants give is not what is known of {listed(differing) or 'them'}")
         own = [(p.username, p.email) for p in self.graph.people]
-        everyone = [*own, *(person for fact in facts for person in fact.people)]
+        everyone = [*own, *known]
         clashing: set[tuple[str, str]] = set()
         for at in (0, 1):
             names = [person[at].lower() for person in everyone]
@@ -204,34 +225,33 @@ class _Whole:
             self.say(UNREADABLE, f"`{realm.path}` is not shaped like a realm: {error}")
             return {}
         own_frame, own = _apart(base.content)
-        given = [self.lines(fact.name) for fact in self.graph.facts_in(self.environment)]
-        if any(lines.get("clientScopeMappings") for lines in given):
+        if self.given["clientScopeMappings"][0]:
             own_frame = own_frame.replace(_AFTER_MAPPINGS, _MAPPINGS, 1)
         if frame != own_frame:
             self.say(UNDECLARED, f"`{realm.path}` differs from the platform's own realm in more than tenants' entries")
         order: dict[str, Sequence[str]] = {}
-        for name in _STANDS:
-            due = [(_called(name, _read(text)), text) for text in own.get(name, ())]
-            due += [(called, text) for lines in given for called, text in lines.get(name, ())]
-            order[name] = self._compare_list(name, due, found.get(name, ()))
+        for name, (names, texts) in self.given.items():
+            names = [*names, *(_called(name, _read(text)) for text in own.get(name, ()))]
+            texts = [*texts, *own.get(name, ())]
+            sequence = sorted(range(len(names)), key=names.__getitem__)
+            order[name] = [names[at] for at in sequence]
+            if len(set(names)) != len(names):
+                twice = sorted(called for called, often in Counter(names).items() if often > 1)
+                self.say(COLLISION, f"two entries of `{name}` are called {listed(twice)}")
+            if [texts[at] for at in sequence] != found.get(name, []):
+                self._differs(name, dict(zip(texts, names, strict=True)), found.get(name, []))
         return order
 
-    def _compare_list(self, name: str, due: Sequence[tuple[str, str]], found: Sequence[str]) -> Sequence[str]:
-        by_text = {text: called for called, text in due}
-        if len(by_text) < len(due) or len(set(by_text.values())) < len(by_text):
-            twice = sorted(called for called, often in Counter(called for called, _ in due).items() if often > 1)
-            self.say(COLLISION, f"two entries of `{name}` are called {listed(twice) or 'alike'}")
-        names = [by_text.pop(text, None) for text in found]
-        if None in names:
-            odd = sorted(_shown(name, text) for text, called in zip(found, names, strict=True) if called is None)
+    def _differs(self, name: str, due: Mapping[str, str], found: Sequence[str]) -> None:
+        """Says what is wrong with a list whose entries are not those that are due, named by their lines."""
+        lost = sorted(due[text].strip("\0") for text in due.keys() - set(found))
+        odd = sorted(_shown(name, text) for text in (Counter(found) - Counter(due.keys())).elements())
+        if odd:
             self.say(UNDECLARED, f"the realm holds {listed(odd)} in `{name}`, or not as it was proved")
-        if by_text:
-            lost = sorted(called.strip("\0") for called in by_text.values())
+        if lost:
             self.say(UNDECLARED, f"the realm lacks {listed(lost)} in `{name}`, as it was proved")
-        there = [called for called in names if called is not None]
-        if there != sorted(there):
-            self.say(UNREADABLE, f"the entries of `{name}` are not sorted")
-        return there
+        if not odd and not lost:
+            self.say(UNREADABLE, f"the entries of `{name}` are not in their order")
 
 
 def _apart(content: bytes) -> tuple[bytes, Entries]:
@@ -239,22 +259,25 @@ def _apart(content: bytes) -> tuple[bytes, Entries]:
 
     A text in JSON holds no line break: so what begins a line is structure, and its indent tells whose.
     """
-    frame, entries, at = list[bytes](), dict[str, Sequence[str]](), 0
-    for name, (indent, key, _) in _STANDS.items():
-        opening = b'\n%b"%b": [' % (indent, key)
-        start = content.find(opening, at) + len(opening)
-        if start < at + len(opening):
-            continue  # What is missed shows in the frame.
+    openings = {name: b'\n%b"%b": [' % (indent, key) for name, (indent, key, _) in _STANDS.items()}
+    starts: dict[str, int] = {}
+    at = 0
+    for name, opening in openings.items():
+        if (found := content.find(opening, at)) >= 0:  # What is missed shows in the frame.
+            starts[name] = at = found + len(opening)
+    frame, entries, at = list[bytes](), dict[str, list[str]](), 0
+    # A list ends before the next one begins. That is looked for from there: it is near.
+    for (name, start), before in zip(starts.items(), [*[*starts.values()][1:], len(content)], strict=True):
         frame.append(content[at:start])
-        entries[name], at = (), start
+        entries[name], at = [], start
         if not content.startswith(b"]", start):
+            indent = _STANDS[name][0]
             first, last = b"\n%b  {\n" % indent, b"\n%b  }" % indent
-            end = content.index(b"\n%b]" % indent, start)
-            if not content.startswith(first, start) or not content.endswith(last, start + len(first), end):
+            end = content.rfind(b"%b\n%b]" % (last, indent), start, before)
+            if not content.startswith(first, start) or end < start + len(first):
                 raise ValueError(f"`{name}` is no list of entries")
-            inside = content[start + len(first) : end - len(last)].decode()
-            entries[name] = inside.split((last + b"," + first).decode())
-            at = end + 1 + len(indent)
+            entries[name] = content[start + len(first) : end].decode().split((last + b"," + first).decode())
+            at = end + len(last) + 1 + len(indent)
     return b"".join([*frame, content[at:]]), entries
 
 
@@ -264,12 +287,13 @@ def _read(text: str) -> Mapping[str, Any]:
 
 
 def _called(name: str, entry: Mapping[str, Any]) -> str:
-    return "\0".join(str(entry.get(key, "")) for key in _STANDS[name][2])
+    keys = _STANDS[name][2]
+    return str(entry[keys[0]]) if len(keys) == 1 else "\0".join([str(entry.get(key, "")) for key in keys])
 
 
 def _shown(name: str, text: str) -> str:
     """What to call an entry that should not be there."""
     try:
         return _called(name, _read(text)).strip("\0")
-    except ValueError:
+    except (LookupError, ValueError):
         return "something"

@@ -6,7 +6,6 @@ is put together without making any entry again.
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from operator import itemgetter
 
 from stoa_compiler.graph import Graph, TenantNode
 from stoa_compiler.target import Artifact, Artifacts, Part, PartsOf
@@ -25,8 +24,8 @@ from stoa_compiler.targets.keycloak.emit import (
 )
 from stoa_compiler.targets.keycloak.strategy import platforms, realm_of
 
-Lines = list[str]
-"""What an entry is sorted by, and its lines."""
+Lines = tuple[list[str], list[str]]
+"""What each entry is sorted by, and its lines."""
 
 
 def emit_part(graph: Graph, environment: str, tenant: TenantNode, carried: Artifacts) -> Part:
@@ -42,18 +41,24 @@ def join(graph: Graph, environment: str, parts: PartsOf, carried: Artifacts) -> 
     there = [parts[t.name] for t in graph.facts_in(environment) if t.name in parts]
     lines = _lines(own(part, environment))
     for given in there:
-        for name, more in (given.shared or {}).items():
-            lines.setdefault(name, []).extend(more)
+        for name, (by, texts) in (given.shared or {}).items():
+            all_by, all_texts = lines.setdefault(name, ([], []))
+            all_by += by
+            all_texts += texts
     title = graph.platform.spec.display_name
     skeleton = text(frame(part, environment, title, {name: [] for name in lines})).decode()
     pieces, at = list[str](), 0
     for name in PLACES:  # In the order of the file.
-        if lines.get(name):
+        by, texts = lines.get(name, ([], []))
+        if texts:
             indent, key, _ = PLACES[name]
             # A line of the file: a text within it holds no line break.
             mark = f'\n{" " * indent}"{key}": ['
             end = skeleton.index(mark + "]", at) + len(mark)
-            pieces += [skeleton[at:end], *_pasted(indent, sorted(lines[name], key=itemgetter(0)))]
+            pieces += [
+                skeleton[at:end],
+                *_pasted(indent, [texts[at] for at in sorted(range(len(by)), key=by.__getitem__)]),
+            ]
             at = end
     # Each list by itself: one that is all ASCII is encoded at once, whatever letters another has.
     content = b"".join([piece.encode() for piece in (*pieces, skeleton[at:])])
@@ -61,23 +66,23 @@ def join(graph: Graph, environment: str, parts: PartsOf, carried: Artifacts) -> 
     return sorted([shared, *(a for given in there for a in given.artifacts)], key=lambda a: a.path)
 
 
-def _pasted(indent: int, lines: Sequence[Lines]) -> Iterable[str]:
+def _pasted(indent: int, texts: Sequence[str]) -> Iterable[str]:
     """The entries as they stand between a list's brackets."""
     beside = " " * (indent + 2)
     return (
         f"\n{beside}{{\n",
-        f"\n{beside}}},\n{beside}{{\n".join([one for _, one in lines]),
+        f"\n{beside}}},\n{beside}{{\n".join(texts),
         f"\n{beside}}}\n{' ' * indent}",
     )
 
 
-def _lines(lists: Lists) -> dict[str, list[Lines]]:
+def _lines(lists: Lists) -> dict[str, Lines]:
     return {name: _of_list(name, sorted(entries, key=partial(order, name))) for name, entries in lists.items()}
 
 
-def _of_list(name: str, entries: Sequence[Entry]) -> list[Lines]:
+def _of_list(name: str, entries: Sequence[Entry]) -> Lines:
     if not entries:
-        return []
+        return [], []
     indent = PLACES[name][0]
     nested: Sequence[object] = entries
     for _ in range(indent // 2):
@@ -85,5 +90,4 @@ def _of_list(name: str, entries: Sequence[Entry]) -> list[Lines]:
     written = text(nested).decode()
     beside = " " * (indent + 2)
     inside = written[written.index("{") + 2 : written.rindex("}") - len(beside) - 1]
-    texts = inside.split(f"\n{beside}}},\n{beside}{{\n")
-    return [[order(name, entry), one] for entry, one in zip(entries, texts, strict=True)]
+    return [order(name, entry) for entry in entries], inside.split(f"\n{beside}}},\n{beside}{{\n")

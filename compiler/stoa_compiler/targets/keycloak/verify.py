@@ -94,17 +94,17 @@ MANY_REALMS = 300
 """Realms from which on a server is slow to start, to import and to administer."""
 
 
-def prove(part: RealmPart, environment: str, found: Artifact | None, report: Report) -> None:
-    """Proves one realm's file by what it must come to."""
+def prove(part: RealmPart, environment: str, found: Artifact | None, report: Report) -> Mapping[str, Any]:
+    """Proves one realm's file by what it must come to, and gives what it was read as."""
     where = _at(part.graph.origin, "spec", "identity")
     try:
         data = json.loads(found.content) if found else None
     except ValueError as error:
         _unreadable(where, f"`{part.path}` is not JSON: {error}", report)
-        return
+        return {}
     if found is None or not isinstance(data, dict):
         _unreadable(where, f"`{part.path}` is not there, or not an object", report)
-        return
+        return {}
     proof = _Proof(
         part.graph, environment, Realm(data), found.content.decode("utf-8", "replace"), report, part.platform
     )
@@ -116,6 +116,7 @@ def prove(part: RealmPart, environment: str, found: Artifact | None, report: Rep
             _check_exactly(proof)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         _unreadable(where, f"`{part.path}` is not shaped like a realm: {error!r}", report)
+    return data
 
 
 def _unreadable(where: Origin, message: str, report: Report) -> None:
