@@ -44,6 +44,7 @@ class Policies:
         self._namespaces = namespaces
         self._by_namespace: dict[str, list[_Policy]] = {}
         self._selected: dict[tuple[str, str | None], frozenset[Pod]] = {}
+        self._ruling: dict[tuple[Direction, Pod], list[_Rule] | None] = {}
         for policy in policies:
             read = _Policy(policy)
             self._by_namespace.setdefault(read.namespace, []).append(read)
@@ -141,14 +142,17 @@ class Policies:
 
     def _rules(self, direction: Direction, pod: Pod) -> "list[_Rule] | None":
         """The rules that hold for the pod; None where no policy closes that direction."""
-        closing = [
-            p
-            for p in self._by_namespace.get(pod.namespace, ())
-            if direction in p.directions and _matches(p.pods, dict(pod.labels))
-        ]
-        if not closing:
-            return None
-        return [rule for p in closing for rule in (p.ingress if direction == "Ingress" else p.egress)]
+        at = (direction, pod)
+        if at not in self._ruling:
+            labels = dict(pod.labels)
+            closing = [
+                p
+                for p in self._by_namespace.get(pod.namespace, ())
+                if direction in p.directions and _matches(p.pods, labels)
+            ]
+            rules = [rule for p in closing for rule in (p.ingress if direction == "Ingress" else p.egress)]
+            self._ruling[at] = rules if closing else None
+        return self._ruling[at]
 
     def _chosen(self, peer: "_Peer", own: str) -> frozenset[Pod]:
         """The pods that a peer of a policy in the namespace `own` means."""
