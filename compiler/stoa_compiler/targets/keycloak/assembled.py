@@ -24,7 +24,7 @@ from stoa_compiler.target import Artifact, Artifacts, Part, PartsOf
 from stoa_compiler.targets.keycloak.join import join
 from stoa_compiler.targets.keycloak.rules import COLLISION, UNDECLARED, UNREADABLE
 from stoa_compiler.targets.keycloak.strategy import RealmPart, path_of, platforms, realm_of
-from stoa_compiler.targets.keycloak.verify import judge_identity, judge_names, judge_number, prove, verify
+from stoa_compiler.targets.keycloak.verify import judge_identity, judge_names, judge_number, prove
 from stoa_schemas.calls import sha256
 
 _GATE = "stoa.gateway"
@@ -42,6 +42,9 @@ _STANDS: Mapping[str, tuple[bytes, bytes, tuple[str, ...]]] = {
 _AFTER_MAPPINGS = b'\n    ]\n  },\n  "clientScopes": ['
 _MAPPINGS = b'\n    ],\n    "stoa.gateway": []\n  },\n  "clientScopes": ['
 
+_FEW = 20
+"""Fewer tenants make a small realm."""
+
 Entries = Mapping[str, list[str]]
 """By list, the lines of each entry between its braces."""
 Lines = tuple[list[str], list[str]]
@@ -56,9 +59,10 @@ def verify_parts(graph: Graph, environment: str, parts: PartsOf, carried: Artifa
         for tenant in tenants:
             _prove_own(realm_of(graph, environment, tenant), environment, parts.get(tenant.name, Part()), report)
         return
-    (realm,) = join(graph, environment, parts, carried)
+    own = RealmPart(graph, True)
+    realm = next(a for a in join(graph, environment, parts, carried) if a.path == own.path)
     before = len(report.found)
-    data = prove(RealmPart(graph, True), environment, realm, report)
+    data = prove(own, environment, realm, report, small=len(tenants) < _FEW)
     if len(report.found) > before:
         return  # It has been said better.
     whole = _Whole(graph, environment, parts, report)
@@ -92,7 +96,8 @@ def _judge_names(
     for tenant in tenants:
         found = {name: sorted(names) for name, (names, _) in whole.lines(tenant.name).items()}
         own = _belonging(tenant, "organizations" in realm)
-        if any(found.get(name, []) != sorted(own.get(name, ())) for name in {*found, *own}):
+        more = any(found.get(name, []) != sorted(own.get(name, ())) for name in {*found, *own})
+        if more or whole.parts[tenant.name].artifacts:
             where = tenant.origin.document.span()
             whole.report.add(UNDECLARED, where, f"`{tenant.name}` does not give its own entries alone")
 
@@ -120,12 +125,12 @@ def verify_rest(graph: Graph, environment: str, parts: PartsOf, artifacts: Artif
     facts = whole.facts
     if odd := sorted({f.name for f in facts} ^ parts.keys()):
         whole.say(UNREADABLE, f"{listed(odd)} and the parts of the realm do not belong together")
+    judge_identity(graph, report)
     own = platforms(graph, environment)
     files = {path: a for path, a in artifacts.items() if path.startswith("keycloak/")}
     if graph.platform.spec.identity.strategy == "realm-per-tenant":
         judge_number(graph, len(facts), report)
-        # Of the graph without tenants it is the platform's own realm that is proved.
-        verify(own_graph(graph), environment, files, report)
+        prove(own, environment, files.get(own.path), report, small=True)
         proved = {a.path: a.digest for part in parts.values() for a in part.artifacts}
         for fact in facts:
             path = path_of(graph, fact.name)
@@ -135,7 +140,7 @@ def verify_rest(graph: Graph, environment: str, parts: PartsOf, artifacts: Artif
     else:
         base, expected = whole.base(), {own.path}
         before = len(report.found)
-        verify(own_graph(graph), environment, {base.path: base}, report)
+        prove(own, environment, base, report, small=True)
         whole.judge_people()
         if own.path not in files:
             whole.say(UNREADABLE, f"`{own.path}` is not there")
@@ -143,11 +148,6 @@ def verify_rest(graph: Graph, environment: str, parts: PartsOf, artifacts: Artif
             whole.compare(files[own.path], base)
     if stray := sorted(files.keys() - expected):
         whole.say(UNDECLARED, f"{listed(stray)} are realms of nobody")
-
-
-def own_graph(graph: Graph) -> Graph:
-    """The platform without its tenants."""
-    return replace(graph, tenants=())
 
 
 @record(slots=False)
@@ -187,7 +187,7 @@ class _Whole:
 
     def base(self) -> Artifact:
         """The realm of the platform alone."""
-        (realm,) = join(own_graph(self.graph), self.environment, {}, {})
+        (realm,) = join(replace(self.graph, tenants=()), self.environment, {}, {})
         return realm
 
     def judge_people(self) -> None:
@@ -267,7 +267,7 @@ def _apart(content: bytes) -> tuple[bytes, Entries]:
             starts[name] = at = found + len(opening)
     frame, entries, at = list[bytes](), dict[str, list[str]](), 0
     # A list ends before the next one begins. That is looked for from there: it is near.
-    for (name, start), before in zip(starts.items(), [*[*starts.values()][1:], len(content)], strict=True):
+    for (name, start), before in zip(starts.items(), [*starts.values(), len(content)][1:], strict=True):
         frame.append(content[at:start])
         entries[name], at = [], start
         if not content.startswith(b"]", start):

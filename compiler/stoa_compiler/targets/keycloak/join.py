@@ -42,9 +42,10 @@ def join(graph: Graph, environment: str, parts: PartsOf, carried: Artifacts) -> 
     lines = _lines(own(part, environment))
     for given in there:
         for name, (by, texts) in (given.shared or {}).items():
-            all_by, all_texts = lines.setdefault(name, ([], []))
-            all_by += by
-            all_texts += texts
+            if name in PLACES:
+                all_by, all_texts = lines.setdefault(name, ([], []))
+                all_by += by
+                all_texts += texts
     title = graph.platform.spec.display_name
     skeleton = text(frame(part, environment, title, {name: [] for name in lines})).decode()
     pieces, at = list[str](), 0
