@@ -75,6 +75,8 @@ def test_parts_are_the_tenants_own(apart: Proved) -> None:
     both = (*acme.artifacts, *zenith.artifacts)
     assert apart.rest("kubernetes", of(apart, acme=replace(acme, artifacts=both))) != []
     assert apart.rest("kubernetes", of(apart, acme=replace(acme, shared=zenith.shared))) != []
+    other = Part(both, sealed([*both, apart.files["mcp/tenants/acme.json"]]))
+    assert apart.rest("kubernetes", of(apart, acme=other)) == ["STOA662 the part of `acme` holds what is not its own"]
 
 
 @pytest.mark.parametrize(
@@ -209,6 +211,8 @@ def test_a_tenant_that_is_proved_alone_holds(every: Graph) -> None:
         pytest.param(chosen(matchLabels={NAME: "stoa-umbra-prod"}), id="another tenant by a label"),
         pytest.param(names("In", "stoa-umbra-prod", key="gostoa.dev/tenant"), id="by the label of tenants"),
         pytest.param(chosen(matchLabels={"app.kubernetes.io/part-of": "stoa"}), id="by the label of all"),
+        pytest.param(names("In", "data", key="gostoa.dev/tenant"), id="by a label that has a known name"),
+        pytest.param(names("Exists", key="gostoa.dev/tenant"), id="every tenant"),
         pytest.param(names("NotIn", "stoa-acme-prod"), id="everybody else"),
         pytest.param(
             names("NotIn", "ingress", "mcp-gateway", "identity", "data", "kube-system", "default"), id="all unasked"

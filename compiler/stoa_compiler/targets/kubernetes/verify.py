@@ -444,7 +444,7 @@ class _Reach:
         shown = {min(tenants)} if tenants else set[str]()
         zones: dict[str, set[ZoneName]] = {**self._zones, **{name: {"tenants"} for name in shown}}
         policies = cluster_of(objects, zones.keys() | {"kube-system", "default", self._nobodys})
-        known = (zones.keys() | {"kube-system", "default"} | tenants) - {self._nobodys}
+        known = zones.keys() | {"kube-system", "default"} | tenants
         for named in policies.named():
             yield from (f"`{name}` is named, and nothing is known of it" for name in sorted(named - known))
             if not named.isdisjoint(tenants):
