@@ -139,12 +139,12 @@ def verify_rest(graph: Graph, environment: str, parts: PartsOf, artifacts: Artif
         expected = {own.path, *(path_of(graph, fact.name) for fact in facts)}
     else:
         base, expected = whole.base(), {own.path}
-        before = len(report.found)
         prove(own, environment, base, report, small=True)
         whole.judge_people()
         if own.path not in files:
             whole.say(UNREADABLE, f"`{own.path}` is not there")
-        elif len(report.found) == before:
+        elif not report.errors:  # Else it has been said better: here, or of a share.
+            whole.judge_facts()
             whole.compare(files[own.path], base)
     if stray := sorted(files.keys() - expected):
         whole.say(UNDECLARED, f"{listed(stray)} are realms of nobody")
@@ -191,19 +191,9 @@ class _Whole:
         return realm
 
     def judge_people(self) -> None:
-        """Each part is of the tenant that is known, and no two people of the realm share a name."""
-        facts = self.facts
-        organized = self.graph.platform.spec.identity.tenants == "organizations"
-        tenants, known = [fact.name for fact in facts], list(chain.from_iterable(fact.people for fact in facts))
-        accounts = [name for name in self.given["users"][0] if not name.startswith("service-account-")]
-        odd = Counter(accounts) - Counter(name for name, _ in known)
-        odd += Counter(name for name, _ in known) - Counter(accounts)
-        tops, organizations = self.given["groups"][0], self.given["organizations"][0]
-        if odd or tops != tenants or organizations != tenants * organized:
-            differing = sorted({*odd, *(set(tops) ^ {*tenants}), *(set(organizations) ^ {*(tenants * organized)})})
-            self.say(UNREADABLE, f"what tenants give is not what is known of {listed(differing) or 'them'}")
+        """No two people of the realm have one name."""
         own = [(p.username, p.email) for p in self.graph.people]
-        everyone = [*own, *known]
+        everyone = [*own, *chain.from_iterable(fact.people for fact in self.facts)]
         clashing: set[tuple[str, str]] = set()
         for at in (0, 1):
             names = [person[at].lower() for person in everyone]
@@ -211,8 +201,20 @@ class _Whole:
                 often = Counter(names)
                 clashing.update(person for person, name in zip(everyone, names, strict=True) if often[name] > 1)
         if clashing:  # An error of an author, so that it may take a while to say whose.
-            there = [self.graph.tenant(f.name) for f in facts if not clashing.isdisjoint(f.people)]
+            there = [self.graph.tenant(f.name) for f in self.facts if not clashing.isdisjoint(f.people)]
             judge_names([*self.graph.people, *(p for t in there for p in t.people)], self.report)
+
+    def judge_facts(self) -> None:
+        """What is given is of the tenants and people that are known."""
+        tenants = [fact.name for fact in self.facts]
+        people = sorted(name for name, _ in chain.from_iterable(fact.people for fact in self.facts))
+        accounts = sorted(name for name in self.given["users"][0] if not name.startswith("service-account-"))
+        organizations = tenants if self.graph.platform.spec.identity.tenants == "organizations" else []
+        for kind, due in (("groups", tenants), ("organizations", organizations), ("users", people)):
+            found = accounts if kind == "users" else self.given[kind][0]
+            if found != due:
+                odd = sorted({*(Counter(found) - Counter(due)), *(Counter(due) - Counter(found))})
+                self.say(UNREADABLE, f"`{kind}` are not of those who are known: {listed(odd) or 'not in their order'}")
 
     def compare(self, realm: Artifact, base: Artifact) -> Mapping[str, Sequence[str]]:
         """The names of each list's entries, as they stand in the realm: it is what the base and the parts come to.
