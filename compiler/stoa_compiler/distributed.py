@@ -116,7 +116,7 @@ def _plain(source: Source) -> tuple[list[File], list[Document], list[tuple[str, 
 @cache
 def code_digest() -> str:
     """The digest of our own code, and of what its results may depend on."""
-    from stoa_compiler.cache import installed
+    from stoa_compiler.snapshots import installed
 
     digest = hashlib.sha256("\n".join([sys.version, *installed()]).encode())
     for package in (Path(__file__).parent, Path(stoa_schemas.__file__).parent):

@@ -4,17 +4,28 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from stoa_compiler.beside import MANY_DOCUMENTS, beside
-from stoa_compiler.cache import Cache, Snapshot, compiler_digest, digest_of, is_any, is_source, remember, snapshot
+from stoa_compiler.cache import Cache
 from stoa_compiler.diagnostics import Diagnostic, Edit, Fix, Note, Rule, files_of
 from stoa_compiler.load import Source, shown_prefix, shown_root
 from stoa_compiler.records import record
+from stoa_compiler.snapshots import (
+    ANY,
+    SOURCE,
+    Snapshot,
+    compiler_digest,
+    digest_of,
+    digests_of_files,
+    remember,
+    snapshot,
+    tree_digest,
+)
 from stoa_compiler.source import SourceFile, Span
 
 if TYPE_CHECKING:
@@ -51,7 +62,7 @@ class Run:
         """The run; None where nothing can be kept of it."""
         if cache is None:
             return None
-        before, compiler = snapshot(source, is_source, cache), compiler_digest(cache)
+        before, compiler = snapshot(source, SOURCE, cache), compiler_digest(cache)
         if before is None or compiler is None:
             return None
         depends_on = [command, options, str(shown_root(source)), compiler, before.digest]
@@ -62,11 +73,11 @@ class Run:
     def tenants(self) -> "Tenants":
         """What is kept of single tenants, whatever the command."""
         scope = f"{self.compiler} {shown_root(self.source)}"
-        return Tenants(self.cache, scope, partial(self.before.digests_of_all, self.cache))
+        return Tenants(self.cache, scope, lambda: self.before.folders)
 
     def watch_source(self) -> None:
         """Begins to look whether the source is still what it was: for when all of it was read."""
-        if len(self.before.stamps) >= MANY_DOCUMENTS:
+        if self.before.count >= MANY_DOCUMENTS:
             object.__setattr__(self, "_unchanged", beside(self._look_again, lambda same: bytes([same]), any))
 
     def _look_again(self) -> bool:
@@ -126,13 +137,14 @@ class Run:
 
     def keep_bundle(self, files: Mapping[str, "Artifact"]) -> None:
         """Keeps a bundle's files; of those that its tenants gave, which are kept already, what they are called by."""
+        from stoa_compiler.target import Joined
+
         listing: list[tuple[str, str, list[str | int]]] = []
         own: list[bytes] = []
-        names = [_content_key(a.digest) for a in files.values() if len(a.pieces) == 1]
-        there = self.cache.has_many(names)
+        there = self.cache.has_many([_content_key(a.digest) for a in files.values() if not isinstance(a, Joined)])
         for path, artifact in files.items():
             pieces: list[str | int] = []
-            for piece in artifact.pieces if len(artifact.pieces) > 1 else [artifact]:
+            for piece in artifact.pieces if isinstance(artifact, Joined) else [artifact]:
                 if not isinstance(piece, bytes) and _content_key(piece.digest) in there:
                     pieces.append(piece.digest)
                 else:
@@ -149,7 +161,7 @@ class Run:
         if payload is None:
             return None
         listing, _, content = payload.partition(b"\n")
-        files: dict[str, Artifact] = {}
+        files: dict[str, Joined] = {}
         at = 0
         read = self.tenants.content
         for path, digest, listed in orjson.loads(listing):
@@ -163,7 +175,7 @@ class Run:
             files[path] = Joined.told(path, pieces, digest)
         carried = {p.digest for a in files.values() for p in a.pieces if not isinstance(p, bytes)}
         keys = [_content_key(digest) for digest in carried]
-        return files if len(self.cache.has_many(keys)) == len(keys) else None
+        return dict(files) if len(self.cache.has_many(keys)) == len(keys) else None
 
     def lies_in(self, out: Path, digest: str) -> bool:
         """Whether the folder holds the very files that `digest` names, and nothing else."""
@@ -173,16 +185,16 @@ class Run:
     def files_in(self, out: Path) -> Mapping[str, str]:
         """The digests of the files in the folder, by path; nothing where they are not known."""
         here = self._there(out)
-        digests = here.digests_of_all(self.cache) if here is not None else {}
+        digests = digests_of_files(here, self.cache) if here is not None else {}
         self.tenants.lying = {f"sha256:{digest}": f"{out}/{path}" for path, digest in digests.items()}
         return digests
 
     def wrote(self, out: Path, files: Mapping[str, "Artifact"]) -> None:
         """Keeps that the folder holds these files."""
-        remember(out, is_any, {path: a.digest.removeprefix("sha256:") for path, a in files.items()}, self.cache)
+        remember(out, ANY, {path: a.digest.removeprefix("sha256:") for path, a in files.items()}, self.cache)
 
     def _there(self, out: Path) -> Snapshot | None:
-        return snapshot(out, is_any, self.cache) if out.is_dir() and not out.is_symlink() else None
+        return snapshot(out, ANY, self.cache) if out.is_dir() and not out.is_symlink() else None
 
 
 class Lost(Exception):
@@ -197,7 +209,7 @@ class Tenants:
     """
 
     def __init__(self, cache: Cache, scope: str, digests: Callable[[], Mapping[str, str]]) -> None:
-        """`scope` is what else they depend on; `digests` gives the digest of each file of the source, by path."""
+        """`scope` is what else they depend on; `digests` gives `Snapshot.folders` of the source."""
         self._cache = cache
         self._scope = scope
         self.digests = digests
@@ -205,17 +217,15 @@ class Tenants:
         """Files with some of the contents, by digest: whoever tells of them knows them to be unchanged."""
         self._settling = ""
         self._keys: Mapping[str, str] = {}
-        self._settled: Mapping[str, One] = {}
+        self._settled: dict[str, tuple[str, One]] = {}
+        self._since: Collection[str] = ()
 
     def known(self, environments: Sequence[str] | None, targets: Collection[str]) -> Mapping[str, "One"]:
         """What was kept of each tenant that is as it was, for the same request."""
         request = _request(environments, targets)
-        by_tenant: dict[str, dict[str, str]] = {}
-        for path, digest in self.digests().items():
-            tenant, slash, _ = path.partition("/")
-            by_tenant.setdefault(tenant if slash else "", {})[path] = digest
-        platform = digest_of(by_tenant.pop("", {}))
-        self._keys = {t: self._key(request, t, platform, digests) for t, digests in by_tenant.items()}
+        digests = self.digests()
+        platform = digests.get("", "")
+        self._keys = {t: self._key(request, t, platform, digest) for t, digest in digests.items() if t}
         self._settling = f"settled {request} {self._scope}"
         found = self._at_once()
         left = {key: tenant for tenant, key in self._keys.items() if tenant not in found}
@@ -229,12 +239,13 @@ class Tenants:
         }
 
     def _at_once(self) -> "dict[str, One]":
-        content = self._cache.get(self._settling)
-        if content is None:
-            return {}
-        settled = self._received(content)
-        self._settled = {tenant: one for tenant, (key, one) in settled.items() if self._keys.get(tenant) == key}
-        return dict(self._settled)
+        """What the last runs left in one entry, and what the very last ones left that is newer."""
+        for key in (self._settling, f"{self._settling} since"):
+            content = self._cache.get(key)
+            found = {} if content is None else self._received(content)
+            self._settled |= found
+        self._since = found.keys()
+        return {t: one for t, (key, one) in self._settled.items() if self._keys.get(t) == key}
 
     def _received(self, content: bytes) -> Any:
         from stoa_compiler.sending import receive
@@ -261,30 +272,36 @@ class Tenants:
             return
         platform: dict[str, str] = {}
         by_tenant: dict[str, dict[str, str]] = {name: {} for name in share.tenants}
-        for file in source.files.values():
+        for file in (*(p.file for p in source.placed), *source.descriptions.values()):
             tenant, slash, _ = file.path.partition("/")
             digests = by_tenant.get(tenant) if slash else platform
-            if digests is not None:  # Else its tenant has mistakes, or was known.
+            if digests is not None:  # Else its tenant has mistakes.
                 digests[file.path] = hashlib.sha256(file.content).hexdigest()
         request, whole, entries = _request(environments, targets), digest_of(platform), {}
         for name, one in share.tenants.items():
             if name in source.faulty:
                 continue
-            entries[self._key(request, name, whole, by_tenant[name])] = send(one, contents=False)
+            entries[self._key(request, name, whole, digest_of(by_tenant[name]))] = send(one, contents=False)
             entries.update((_content_key(a.digest), a.content) for a in _artifacts(one))
         self._cache.put_many(entries)
 
     def settle(self, tenants: Mapping[str, "One"]) -> None:
-        """Keeps all at once, where one is not as it was found so."""
+        """Keeps all at once; of a few that are new, only these, beside all."""
         from stoa_compiler.sending import send
 
-        if self._settled.keys() == tenants.keys() and all(self._settled[n] is one for n, one in tenants.items()):
+        now = {name: (self._keys[name], one) for name, one in tenants.items() if name in self._keys}
+        new = {name: kept for name, kept in now.items() if self._settled.get(name, ("",))[0] != kept[0]}
+        if not new and now.keys() == self._settled.keys():
             return
-        known = {name: (self._keys[name], one) for name, one in tenants.items() if name in self._keys}
-        self._cache.put(self._settling, send(known, contents=False))
+        since = {**{name: now[name] for name in self._since if name in now}, **new}
+        if len(since) * 8 < len(now) and now.keys() >= self._settled.keys():
+            self._cache.put(f"{self._settling} since", send(since, contents=False))
+        else:
+            self._cache.put(self._settling, send(now, contents=False))
+            self._cache.put(f"{self._settling} since", send({}))
 
-    def _key(self, request: str, tenant: str, platform: str, digests: Mapping[str, str]) -> str:
-        return f"tenant {tenant} {request} {self._scope} {platform} {digest_of(digests)}"
+    def _key(self, request: str, tenant: str, platform: str, digest: str) -> str:
+        return f"tenant {tenant} {request} {self._scope} {platform} {digest}"
 
 
 def _request(environments: Sequence[str] | None, targets: Collection[str]) -> str:
@@ -310,7 +327,7 @@ def _no_file(path: str) -> SourceFile:
 
 def bundle_digest(files: Mapping[str, "Artifact"]) -> str:
     """What `Run.lies_in` takes for a folder of these files."""
-    return digest_of({path: artifact.digest.removeprefix("sha256:") for path, artifact in files.items()})
+    return tree_digest({path: artifact.digest.removeprefix("sha256:") for path, artifact in files.items()})
 
 
 def _plain(d: Diagnostic, rule: int) -> list[Any]:

@@ -47,11 +47,6 @@ class Artifact:
         """Bytes of the content."""
         return len(self.content)
 
-    @property
-    def pieces(self) -> "Sequence[bytes | Artifact]":
-        """What the content consists of, in a row: texts, and other files of the bundle that it carries."""
-        return (self.content,)
-
     def contents(self) -> Iterator[bytes]:
         """The content in a row of pieces, each of which is made when it is its turn."""
         return iter((self.content,))

@@ -13,11 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from stoa_compiler import pipeline
-from stoa_compiler.cache import Cache, is_source, snapshot
+from stoa_compiler.cache import Cache
 from stoa_compiler.cli import main
 from stoa_compiler.diagnostics import Report
 from stoa_compiler.kept import Run
 from stoa_compiler.reports.text import render
+from stoa_compiler.snapshots import SOURCE, snapshot
 from tests.bad.corpus import CASES, source_of
 from tests.compiler.sources import REPOSITORY, bare_environment
 
@@ -280,11 +281,11 @@ def test_a_file_changed_in_the_same_moment_is_read_again(tmp_path: Path) -> None
     folder.mkdir()
     file = folder / "a.yaml"
     file.write_bytes(b"one")
-    first = snapshot(folder, is_source, cache)
+    first = snapshot(folder, SOURCE, cache)
     times = file.stat()
     file.write_bytes(b"two")
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
-    second = snapshot(folder, is_source, cache)
+    second = snapshot(folder, SOURCE, cache)
     assert first is not None
     assert second is not None
     assert first.digest != second.digest

@@ -119,7 +119,7 @@ class _Parts:
     def known(self, environments: Sequence[str] | None, targets: Collection[str]) -> "Mapping[str, One]":
         """Every tenant of the source; ends the command where a part does not tell of one."""
         known = {tenant: one for part in self.parts for tenant, one in part.known(environments, targets).items()}
-        there = {path.partition("/")[0] for path in self.parts[0].digests() if "/" in path}
+        there = {name for name in self.parts[0].digests() if name}
         lost = sorted(there - known.keys())
         if lost:
             shown = ", ".join(f"`{name}`" for name in lost[:5]) + (f" and {len(lost) - 5} more" if lost[5:] else "")
@@ -155,16 +155,16 @@ def _tenants(parts: Sequence[Path], source: Path) -> "tuple[Tenants, ...]":
 
 
 def _digests(source: Path) -> Mapping[str, str]:
-    """The digest of each of the source's files, by path."""
-    from stoa_compiler.cache import is_source
+    """The digest of each of the source's folders."""
+    from stoa_compiler.snapshots import SOURCE, by_folder
 
     digests = {}
     for folder, below, names in os.walk(source):
-        below[:] = [name for name in below if is_source(name)]
-        for name in filter(is_source, names):
+        below[:] = filter(SOURCE.takes, below)
+        for name in filter(SOURCE.takes, names):
             path = Path(folder, name)
             digests[path.relative_to(source).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return digests
+    return by_folder(digests)
 
 
 def _check_parts(parts: Sequence[Path], environment: str) -> None:

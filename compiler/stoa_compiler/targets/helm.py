@@ -333,19 +333,19 @@ def verify(graph: Graph, environment: str, artifacts: Artifacts, report: Report)
 
 def verify_parts(graph: Graph, environment: str, parts: PartsOf, carried: Artifacts, report: Report) -> None:
     """Compares what tenants need with what they declare, and reads each file that is carried back from a block."""
-    span = graph.origin.document.span(("spec", "environments", environment, "runtime"))
+    span = _place(graph, environment)
     for tenant in graph.tenants_in(environment):
         shared = parts[tenant.name].shared
         if set(shared["ports"]) != set(_declared_ports(tenant, environment)):
-            report.add(WRONG_POLICY, span, f"the ports of `{tenant.name}` are not those of its backends")
+            report.add(WRONG_POLICY, span(), f"the ports of `{tenant.name}` are not those of its backends")
         if shared["slowest"] != _slowest(tenant, environment):
-            report.add(WRONG_DEPLOYMENT, span, f"the slowest call of `{tenant.name}` takes another time")
+            report.add(WRONG_DEPLOYMENT, span(), f"the slowest call of `{tenant.name}` takes another time")
         for path in shared["lines"]:
             content = carried[path].content
             if readback.document(b"files:\n  - content: |\n      %b" % content) != {
                 "files": [{"content": content.decode()}]
             }:
-                report.add(UNREADABLE, span, f"`{path}` would not be read back from the values")
+                report.add(UNREADABLE, span(), f"`{path}` would not be read back from the values")
 
 
 def verify_rest(graph: Graph, environment: str, parts: PartsOf, artifacts: Artifacts, report: Report) -> None:
@@ -361,6 +361,14 @@ def verify_rest(graph: Graph, environment: str, parts: PartsOf, artifacts: Artif
     _verify(graph, environment, needs, artifacts, report)
 
 
+Place = Callable[[], Span]
+"""Tells where the environment's deployment is declared: only a finding asks."""
+
+
+def _place(graph: Graph, environment: str) -> Place:
+    return lambda: graph.origin.document.span(("spec", "environments", environment, "runtime"))
+
+
 @record
 class _Needs:
     """What tenants need of the deployment."""
@@ -372,11 +380,12 @@ class _Needs:
 
 
 def _verify(graph: Graph, environment: str, needs: _Needs, artifacts: Artifacts, report: Report) -> None:
-    span = graph.origin.document.span(("spec", "environments", environment, "runtime"))
+    span = _place(graph, environment)
     carried: dict[str, Artifact] = {}
     mark = f"carried-{os.urandom(16).hex()}"
     text: list[bytes] = []
-    for piece in artifacts[VALUES].pieces:
+    values_file = artifacts[VALUES]
+    for piece in values_file.pieces if isinstance(values_file, Joined) else (values_file.content,):
         if isinstance(piece, bytes):
             text.append(piece)
         else:
@@ -392,15 +401,15 @@ def _verify(graph: Graph, environment: str, needs: _Needs, artifacts: Artifacts,
     _verify_policy(values, graph, environment, needs.ports, span, report)
 
 
-def _read(content: bytes, reader: Callable[[bytes], Any], span: Span, report: Report) -> HelmValues | None:
+def _read(content: bytes, reader: Callable[[bytes], Any], span: Place, report: Report) -> HelmValues | None:
     try:
         return HelmValues.model_validate(reader(content))
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        report.add(UNREADABLE, span, f"`{VALUES}` is no YAML: {str(error).splitlines()[0]}")
+        report.add(UNREADABLE, span(), f"`{VALUES}` is no YAML: {str(error).splitlines()[0]}")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(step) for step in first["loc"])
-        report.add(UNREADABLE, span, f"`{VALUES}` does not fit the chart: `{where}`: {first['msg']}")
+        report.add(UNREADABLE, span(), f"`{VALUES}` does not fit the chart: `{where}`: {first['msg']}")
     return None
 
 
@@ -443,36 +452,36 @@ class _Mounted:
         return cls(hashlib.sha256(content).hexdigest(), len(content), content)
 
 
-def _verify_files(values: HelmValues, compiled: Artifacts, carried: Artifacts, span: Span, report: Report) -> None:
+def _verify_files(values: HelmValues, compiled: Artifacts, carried: Artifacts, span: Place, report: Report) -> None:
     mounted: dict[str, _Mounted] = {}
     names: set[str] = set()
     for config_map in values.bundle.config_maps:
         data = {file.key: _Mounted.of(file.content, carried) for file in config_map.files}
         if len(data) != len(config_map.files):
-            report.add(CLASH, span, f"ConfigMap `{config_map.name}` has one key for two files")
+            report.add(CLASH, span(), f"ConfigMap `{config_map.name}` has one key for two files")
         for file in config_map.files:
             if file.path in mounted:
-                report.add(CLASH, span, f"`{file.path}` is mounted twice")
+                report.add(CLASH, span(), f"`{file.path}` is mounted twice")
             mounted[file.path] = data[file.key]
         if config_map.name in names:
-            report.add(CLASH, span, f"two ConfigMaps are called `{config_map.name}`")
+            report.add(CLASH, span(), f"two ConfigMaps are called `{config_map.name}`")
         names.add(config_map.name)
         held = {key: file.digest for key, file in data.items()}
         named = "stoa-bundle-" + hashlib.sha256(bundle.canonical(held)).hexdigest()[:16]
         if config_map.name != named:
-            report.add(WRONG_NAME, span, f"ConfigMap `{config_map.name}` holds what would be called `{named}`")
+            report.add(WRONG_NAME, span(), f"ConfigMap `{config_map.name}` holds what would be called `{named}`")
         size = sum(len(key.encode()) + file.size for key, file in data.items())
         if size + OVERHEAD > BUDGET:
             report.add(
                 TOO_LARGE,
-                span,
+                span(),
                 f"ConfigMap `{config_map.name}` holds {size} bytes",
                 [Note(f"{BUDGET} bytes are planned for one, {CONFIG_MAP_LIMIT} are what Kubernetes takes")],
             )
     _verify_content(_reassembled(mounted), compiled, span, report)
     manifest = compiled.get(bundle.RUNTIME_MANIFEST)
     if manifest is None or values.bundle.digest != bundle.sha256(manifest.content):
-        report.add(WRONG_DIGEST, span, f"the values name bundle `{values.bundle.digest}`, which was not compiled")
+        report.add(WRONG_DIGEST, span(), f"the values name bundle `{values.bundle.digest}`, which was not compiled")
 
 
 def _reassembled(mounted: Mapping[str, _Mounted]) -> dict[str, _Mounted]:
@@ -488,27 +497,27 @@ def _reassembled(mounted: Mapping[str, _Mounted]) -> dict[str, _Mounted]:
     return whole
 
 
-def _verify_content(mounted: Mapping[str, _Mounted], compiled: Artifacts, span: Span, report: Report) -> None:
+def _verify_content(mounted: Mapping[str, _Mounted], compiled: Artifacts, span: Place, report: Report) -> None:
     for path in sorted(mounted.keys() | compiled.keys()):
         if path not in mounted:
-            report.add(WRONG_FILE, span, f"`{path}` is compiled, and not mounted")
+            report.add(WRONG_FILE, span(), f"`{path}` is compiled, and not mounted")
         elif path not in compiled:
-            report.add(WRONG_FILE, span, f"`{path}` is mounted, and not compiled")
+            report.add(WRONG_FILE, span(), f"`{path}` is mounted, and not compiled")
         elif mounted[path].content is None:
             if mounted[path].digest != compiled[path].digest.removeprefix("sha256:"):
-                report.add(WRONG_FILE, span, f"`{path}` is mounted with other bytes than were compiled")
+                report.add(WRONG_FILE, span(), f"`{path}` is mounted with other bytes than were compiled")
         elif mounted[path].content != compiled[path].content:
-            report.add(WRONG_FILE, span, f"`{path}` is mounted with other bytes than were compiled")
+            report.add(WRONG_FILE, span(), f"`{path}` is mounted with other bytes than were compiled")
     here = mounted.get(bundle.RUNTIME_MANIFEST)
     try:
         manifest = bundle.RuntimeManifest.model_validate_json((here.content or b"") if here is not None else b"")
     except ValidationError:
-        report.add(WRONG_FILE, span, f"`{bundle.RUNTIME_MANIFEST}` is mounted, and is no manifest")
+        report.add(WRONG_FILE, span(), f"`{bundle.RUNTIME_MANIFEST}` is mounted, and is no manifest")
         return
     for listed_file in manifest.files:
         file = mounted.get(listed_file.path) or _Mounted.of("", {})
         if (f"sha256:{file.digest}", file.size) != (listed_file.sha256, listed_file.bytes):
-            report.add(WRONG_FILE, span, f"`{listed_file.path}` is mounted, and its digest is not the manifest's")
+            report.add(WRONG_FILE, span(), f"`{listed_file.path}` is mounted, and its digest is not the manifest's")
 
 
 def _slowest(tenant: TenantNode, environment: str) -> int:
@@ -526,7 +535,7 @@ def _declared_ports(tenant: TenantNode, environment: str) -> Iterator[int]:
 
 
 def _verify_deployment(
-    values: HelmValues, graph: Graph, environment: str, slowest: int, span: Span, report: Report
+    values: HelmValues, graph: Graph, environment: str, slowest: int, span: Place, report: Report
 ) -> None:
     spec = graph.platform.spec.environments[environment]  # type: ignore[index]
     declared = _deployment(spec)
@@ -549,7 +558,7 @@ def _verify_deployment(
     }
     wrong = [key for key, (rendered, wanted) in compared.items() if rendered != wanted]
     if wrong:
-        report.add(WRONG_DEPLOYMENT, span, f"the values of {listed(wrong)} are not what the platform declares")
+        report.add(WRONG_DEPLOYMENT, span(), f"the values of {listed(wrong)} are not what the platform declares")
 
 
 def _declared_issuers(graph: Graph, environment: str) -> dict[str, str]:
@@ -563,7 +572,7 @@ def _declared_issuers(graph: Graph, environment: str) -> dict[str, str]:
 
 
 def _verify_policy(
-    values: HelmValues, graph: Graph, environment: str, backend_ports: set[int], span: Span, report: Report
+    values: HelmValues, graph: Graph, environment: str, backend_ports: set[int], span: Place, report: Report
 ) -> None:
     """Asks both the rendered policy and the platform about every namespace, and about both sides of every border
     between addresses: between two borders neither can change its mind."""
@@ -609,7 +618,7 @@ def _verify_policy(
     if wrong:
         places, which = ("one place", "there") if len(wrong) == 1 else (f"{len(wrong)} places", "among them")
         said = f"the network policy and the zones disagree in {places}"
-        report.add(WRONG_POLICY, span, said, [Note(f"{which}: {listed(wrong, 4)}")])
+        report.add(WRONG_POLICY, span(), said, [Note(f"{which}: {listed(wrong, 4)}")])
 
 
 Address = tuple[int, str]
