@@ -3,22 +3,21 @@
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from stoa_compiler.beside import MANY_DOCUMENTS, beside
 from stoa_compiler.cache import Cache
 from stoa_compiler.diagnostics import Diagnostic, Edit, Fix, Note, Rule, files_of
-from stoa_compiler.load import Source, shown_prefix, shown_root
+from stoa_compiler.load import Files, Source, shown_root
 from stoa_compiler.records import record
 from stoa_compiler.snapshots import (
     ANY,
     SOURCE,
     Snapshot,
+    by_folder,
     compiler_digest,
     digest_of,
     digests_of_files,
@@ -54,8 +53,6 @@ class Run:
     before: Snapshot
     compiler: str
     """The digest of what compiles."""
-    _unchanged: Callable[[], bool] | None = field(default=None, compare=False)
-    """Waits for what somebody found who looks at the source beside this process."""
 
     @classmethod
     def of(cls, cache: Cache | None, source: Path, command: str, options: Mapping[str, Any]) -> "Run | None":
@@ -74,14 +71,6 @@ class Run:
         """What is kept of single tenants, whatever the command."""
         scope = f"{self.compiler} {shown_root(self.source)}"
         return Tenants(self.cache, scope, lambda: self.before.folders)
-
-    def watch_source(self) -> None:
-        """Begins to look whether the source is still what it was: for when all of it was read."""
-        if self.before.count >= MANY_DOCUMENTS:
-            object.__setattr__(self, "_unchanged", beside(self._look_again, lambda same: bytes([same]), any))
-
-    def _look_again(self) -> bool:
-        return self.before.is_unchanged
 
     def recall(self, forms: Sequence[str]) -> Kept | None:
         """What such a run gave before; None where that, or one of the `forms`, is not known.
@@ -106,13 +95,7 @@ class Run:
 
     def keep(self, found: Sequence[Diagnostic], files: Mapping[str, SourceFile], facts: Mapping[str, Any]) -> bool:
         """Keeps what the run gave; False where the source changed meanwhile, and nobody knows what it was made from."""
-        shown = shown_prefix(self.source)
-
-        def read(path: str) -> bytes | None:
-            file = files.get(shown + path)
-            return None if file is None else file.content
-
-        if not (self._unchanged or self._look_again)() or not self.before.is_what(read):
+        if not self._is_what_was_read(files):
             return False
         named = [file for path in sorted(files_of(found)) if (file := files.get(path)) is not None]
         rules = list(dict.fromkeys(d.rule for d in found))
@@ -125,6 +108,17 @@ class Run:
         }
         self.cache.put(self.key, orjson.dumps(data))
         return True
+
+    def _is_what_was_read(self, files: Mapping[str, SourceFile]) -> bool:
+        """Whether the files that were read are those that the digest stands for. Tenants that were not read were known
+        by their part of it."""
+        read, known = (files.read, files.known.keys()) if isinstance(files, Files) else (files, set[str]())
+        folders = by_folder({file.path: hashlib.sha256(file.content).hexdigest() for file in read.values()})
+        before = self.before.folders
+        if before.keys() == folders.keys() | known and all(before[name] == now for name, now in folders.items()):
+            return True
+        by_path = {file.path: file for file in read.values()}  # Some had no place there, and were not read.
+        return self.before.still_holds(lambda path: by_path[path].content if path in by_path else None)
 
     def form(self, name: str, make: Callable[[], bytes]) -> bytes:
         """The findings in one form, as bytes that were made before where they are known."""
@@ -259,7 +253,7 @@ class Tenants:
                 return stream.read()
         content = self._cache.get(_content_key(digest))
         if content is None:
-            raise Lost(f"the cache no longer holds {digest}")
+            raise Lost(f"what was kept is no longer all there: {digest}")
         return content
 
     def keep(

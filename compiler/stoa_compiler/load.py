@@ -158,24 +158,26 @@ _FOLDERS = {kind: folder for folder, kind in FOLDER_KINDS.items()}
 _NOBODY: Mapping[str, Known] = {}
 
 
-class _Files(Mapping[str, SourceFile]):
+class Files(Mapping[str, SourceFile]):
     """Files by their shown paths: those that were read, and those of known tenants, which are listed when asked for."""
 
     def __init__(self, read: Mapping[str, SourceFile], root: Path, known: Mapping[str, Known]) -> None:
-        self._read = read
+        self.read = read
+        self.known = known
         self._root = root
-        self._known = known
 
     @cached_property
     def _all(self) -> Mapping[str, SourceFile]:
+        if not self.known:
+            return self.read
         prefix = shown_prefix(self._root)
-        paths = sorted(path for tenant, known in self._known.items() for path in known.paths(tenant))
+        paths = sorted(path for tenant, known in self.known.items() for path in known.paths(tenant))
         unread = {prefix + path: UnreadFile.of(path, prefix + path, f"{self._root}/{path}") for path in paths}
-        return dict(sorted({**unread, **self._read}.items(), key=lambda entry: entry[1].path))
+        return dict(sorted({**unread, **self.read}.items(), key=lambda entry: entry[1].path))
 
     def __getitem__(self, shown: str) -> SourceFile:
         """The file at the path."""
-        return self._read[shown] if shown in self._read else self._all[shown]
+        return self.read[shown] if shown in self.read else self._all[shown]
 
     def __iter__(self) -> Iterator[str]:
         """The paths of all files."""
@@ -241,7 +243,7 @@ def load(
             first = next(f for f in files.values() if f.path.startswith(tenant + "/"))
             report.add(NO_TENANT_FILE, first.span(), f"`{tenant}/{TENANT_FILE}` is missing")
     folders = (d.span.file.removeprefix(prefix).partition("/")[0] for d in report.found[before:])
-    listed = _Files(files, root, known) if known else files
+    listed = Files(files, root, known)
     return Source(tuple(placed), descriptions, listed, tuple(elsewhere), frozenset(folders))
 
 

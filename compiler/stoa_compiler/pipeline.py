@@ -3,7 +3,7 @@
 load -> parse -> validate -> link -> check -> emit -> verify -> write
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -119,14 +119,13 @@ def compiled(
     watch: Watch = UNWATCHED,
     memory: Memory = FORGETFUL,
     engine: Engine | None = None,
-    once_read: Callable[[], None] = lambda: None,
 ) -> Compiled:
     """The source and its bundles: of all environments that it declares, or of those named that it declares.
 
     With several `jobs`, the tenants of a large source are shared among processes; an `engine` shares any source
-    among others. Tenants that `memory` knows are not read again. `once_read` is called when all else was.
+    among others. Tenants that `memory` knows are not read again.
     """
-    source, share = _shared(root, report, environments, jobs, watch, memory, engine, MODULES.keys(), once_read)
+    source, share = _shared(root, report, environments, jobs, watch, memory, engine, MODULES.keys())
     bundles: dict[str, Bundle] = {}
     if share.graph is not None and not report.errors:
         for environment in shares.wanted(share.graph, environments):
@@ -146,14 +145,12 @@ def _shared(
     memory: Memory,
     engine: Engine | None,
     targets: Collection[str],
-    once_read: Callable[[], None] = lambda: None,
 ) -> tuple[Source, Share]:
     """The source, and what its tenants came to."""
     with watch.phase("recall"):
         known = memory.known(environments, targets)
     with watch.phase("load"):
         source = load(root, report, known={name: one.known for name, one in known.items()})
-    once_read()
     if len(source.placed) < MANY_DOCUMENTS:
         jobs = 1
     if engine is None:

@@ -68,21 +68,12 @@ class Snapshot:
         """Of every path and its bytes."""
         return digest_of(self.folders)
 
-    @property
-    def count(self) -> int:
-        """How many files there are."""
-        return sum(map(len, self.stamps.values()))
-
-    @property
-    def is_unchanged(self) -> bool:
-        """Whether the folder looks as it did."""
-        return _stamps(self.root, self.which, jobs=1) == self.stamps
-
-    def is_what(self, read: Callable[[str], bytes | None]) -> bool:
-        """Whether what a run has `read` of a path is what the digest stands for, where the stamps do not tell."""
+    def still_holds(self, read: Callable[[str], bytes | None]) -> bool:
+        """Whether the folder looks as it did, and what a run has `read` of a path is what the digest stands for."""
         young = (p for files in self.stamps.values() for p, stamp in files.items() if _is_young(stamp, self.taken))
         contents = ((path, read(path)) for path in young)
-        return all(hashlib.sha256(c).hexdigest() == self.digests.get(p) for p, c in contents if c is not None)
+        same = all(hashlib.sha256(c).hexdigest() == self.digests.get(p) for p, c in contents if c is not None)
+        return same and _stamps(self.root, self.which) == self.stamps
 
     def read(self, folders: Iterable[str]) -> bool:
         """Reads these folders' files for their digests; False where one cannot be read."""
@@ -197,13 +188,13 @@ _MANY_FOLDERS = 200
 """Folders from which on half of them are looked at beside this process."""
 
 
-def _stamps(root: Path, which: Which, jobs: int = 2) -> Stamps | None:
+def _stamps(root: Path, which: Which) -> Stamps | None:
     """The stamps of all files below `root`; None where something is neither file nor folder, or cannot be seen."""
     try:
         names, stamps = list[str](), dict[str, Mapping[str, Stamp]]()
         if top := _look(str(root), "", which, names):
             stamps[""] = top
-        if jobs == 1 or len(names) < _MANY_FOLDERS or (os.cpu_count() or 1) == 1:
+        if len(names) < _MANY_FOLDERS or (os.cpu_count() or 1) == 1:
             return stamps | _below(root, names, which)
         half = len(names) // 2
         others = beside(partial(_below, root, names[half:], which), marshal.dumps, marshal.loads)

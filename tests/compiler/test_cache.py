@@ -209,6 +209,23 @@ def test_damaged_entries_are_made_again(damage: str, source: Path, stoa: Stoa, t
     assert said(stoa("check", source, "--format", "json", "--no-cache")) == first
 
 
+@pytest.mark.parametrize("edited", [True, False])
+def test_contents_that_are_lost_are_made_again(edited: bool, source: Path, stoa: Stoa, tmp_path: Path) -> None:
+    """Also where the rest of what was kept of a tenant still tells of them."""
+    assert stoa("compile", source, "--env", "prod", "--out", tmp_path / "before").exit_code == 0
+    if edited:
+        path = source / "greg" / "tenant.yaml"
+        path.write_bytes(path.read_bytes().replace(b"displayName: ", b"displayName: The ", 1))
+    catalogs = [path for path in (tmp_path / "cache").iterdir() if b'{"access":' in path.read_bytes()[:80]]
+    assert len(catalogs) == 3
+    for path in catalogs:
+        path.write_bytes(path.read_bytes()[:-1])
+    done = stoa("compile", source, "--env", "prod", "--out", tmp_path / "cached")
+    assert done.exit_code == 0, done.stderr
+    assert stoa("compile", source, "--env", "prod", "--out", tmp_path / "fresh", "--no-cache").exit_code == 0
+    assert files_of(tmp_path / "cached") == files_of(tmp_path / "fresh")
+
+
 def test_a_folder_that_others_may_write_is_not_used(source: Path, stoa: Stoa, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
@@ -289,7 +306,7 @@ def test_a_file_changed_in_the_same_moment_is_read_again(tmp_path: Path) -> None
     assert first is not None
     assert second is not None
     assert first.digest != second.digest
-    assert not first.is_what({"a.yaml": b"two"}.get)
+    assert not first.still_holds({"a.yaml": b"two"}.get)
 
 
 def test_a_source_that_changes_meanwhile_is_not_kept(source: Path, stoa: Stoa, monkeypatch: pytest.MonkeyPatch) -> None:

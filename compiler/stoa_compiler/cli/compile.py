@@ -231,7 +231,7 @@ def _compiled(call: Call, run: "Run | None") -> _Result:
     """What compiling gives; ends the command where the environment is not declared."""
     environment, keep_going, watch = call.environment, call.keep_going, call.watch
     with watch.phase("import"):
-        from stoa_compiler.kept import bundle_digest
+        from stoa_compiler.kept import Lost, bundle_digest
         from stoa_compiler.pipeline import compiled, read, render
         from stoa_compiler.shares import FORGETFUL
         from stoa_compiler.sound import sound
@@ -251,9 +251,12 @@ def _compiled(call: Call, run: "Run | None") -> _Result:
             report.found.extend(rendered.found)
     else:
         memory = call.memory or (run.tenants if run else FORGETFUL)
-        begin = run.watch_source if run and call.jobs > 1 else lambda: None
         try:
-            result = compiled(call.source, report, [environment], call.jobs, watch, memory, call.engine, begin)
+            result = compiled(call.source, report, [environment], call.jobs, watch, memory, call.engine)
+        except Lost as loss:
+            if call.memory is not None:
+                fail(str(loss), OUTSIDE)
+            return _compiled(replace(call, cache=None), None)  # Nothing is known: all is made anew.
         except RuntimeError as error:
             if call.engine is None:
                 raise
@@ -287,6 +290,18 @@ def _compiled(call: Call, run: "Run | None") -> _Result:
 
 
 def _write(call: Call, result: _Result, run: "Run | None", here: Mapping[str, str]) -> bool:
+    """Puts the bundle into its folder; False where it lies there already. What can no longer be had is made anew."""
+    from stoa_compiler.kept import Lost
+
+    try:
+        return _put(call, result, run, here)
+    except Lost as loss:
+        if call.memory is not None:
+            fail(str(loss), OUTSIDE)
+        return _put(call, _compiled(replace(call, cache=None), None), None, {})
+
+
+def _put(call: Call, result: _Result, run: "Run | None", here: Mapping[str, str]) -> bool:
     """Puts the bundle into its folder, where the files `here` have these digests; False where it lies there already."""
     files, out, watch = result.bundle, call.out, call.watch
     with watch.phase("recall" if files is None else "keep", "bundle"):
