@@ -21,6 +21,8 @@ LIMIT = 512 * 1024 * 1024
 """Bytes that the folder may hold; what was not used for longest goes first."""
 _MAGIC = FORMAT.encode() + b"\n"
 _DIGEST = 32
+_SIZE = ".size"
+"""The file that tells how many bytes there are: to look at every entry takes a while."""
 
 
 class Cache:
@@ -30,7 +32,7 @@ class Cache:
         self.folder = folder
         self.limit = limit
         self._size: int | None = None
-        """Bytes of all entries, as far as this process knows; None before it looked."""
+        """Bytes of all entries, as far as runs have told each other; None before this one looked."""
 
     @classmethod
     def open(cls, folder: Path | None = None) -> "Cache | None":
@@ -82,10 +84,22 @@ class Cache:
 
     def put(self, key: str, *payload: bytes) -> None:
         """Keeps the entry, the parts of its content in a row, in one step, and makes room for it."""
+        if self._size is None:
+            self._size = self._told_size()
         self._put(key, *payload)
-        if self._size is None or self._size > self.limit:
-            with suppress(OSError):
+        with suppress(OSError):
+            if self._size is None or self._size > self.limit:
                 self._make_room()
+            Path(self.folder, _SIZE).write_text(str(self._size), encoding="ascii")
+
+    def _told_size(self) -> int | None:
+        """What the last run told; None where nobody did for a day: runs at one time may have missed each other."""
+        try:
+            with open(f"{self.folder}/{_SIZE}", "rb") as stream:  # noqa: PTH123
+                status = os.fstat(stream.fileno())
+                return int(stream.read(20)) if time.time() - status.st_mtime < 86400 and self._trusts(status) else None
+        except (OSError, ValueError):
+            return None
 
     def _put(self, key: str, *payload: bytes) -> None:
         size = sum(map(len, payload))
@@ -118,7 +132,7 @@ class Cache:
                 status = entry.stat(follow_symlinks=False)
                 if entry.name.endswith(".new") and now - status.st_mtime > 3600:
                     os.unlink(entry.path)  # noqa: PTH108
-                else:
+                elif entry.name != _SIZE:
                     found.append((status.st_mtime_ns, status.st_size, entry.path))
             except FileNotFoundError:
                 continue  # Another run was faster.

@@ -3,7 +3,7 @@
 load -> parse -> validate -> link -> check -> emit -> verify -> write
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -18,12 +18,13 @@ from stoa_compiler.load import Source, load
 from stoa_compiler.parse import parse
 from stoa_compiler.records import record
 from stoa_compiler.shares import FORGETFUL, Engine, Making, Memory, PartsOfTargets, Share
-from stoa_compiler.target import Artifact, PartsOf, Target
+from stoa_compiler.target import Artifact, Joined, PartsOf, Target
 from stoa_compiler.targets import JUDGING, MODULES, target_named
 from stoa_compiler.validate import validate
 from stoa_compiler.watch import UNWATCHED, Watch
 
 NOTHING: PartsOfTargets = {}
+Begin = Callable[[Joined], None]
 
 
 @record(slots=False)
@@ -119,11 +120,13 @@ def compiled(
     watch: Watch = UNWATCHED,
     memory: Memory = FORGETFUL,
     engine: Engine | None = None,
+    begin: Begin | None = None,
 ) -> Compiled:
     """The source and its bundles: of all environments that it declares, or of those named that it declares.
 
     With several `jobs`, the tenants of a large source are shared among processes; an `engine` shares any source
-    among others. Tenants that `memory` knows are not read again.
+    among others. Tenants that `memory` knows are not read again. `begin` may begin to write what
+    is joined, which takes longest.
     """
     source, share = _shared(root, report, environments, jobs, watch, memory, engine, MODULES.keys())
     bundles: dict[str, Bundle] = {}
@@ -131,7 +134,7 @@ def compiled(
         for environment in shares.wanted(share.graph, environments):
             found = Report(list(share.proved.get(environment, ())))
             with suppress(Stop):
-                bundles[environment] = render(share.graph, environment, found, watch, share.parts(environment))
+                bundles[environment] = render(share.graph, environment, found, watch, share.parts(environment), begin)
             report.found.extend(dict.fromkeys(found.found))
     return Compiled(source, share.graph, bundles, {name: one.tools for name, one in share.tenants.items()})
 
@@ -184,12 +187,13 @@ def render(
     report: Report,
     watch: Watch = UNWATCHED,
     parts: PartsOfTargets = NOTHING,
+    begin: Begin | None = None,
 ) -> Bundle:
     """The environment's bundle, each target's artifacts verified; raises `Stop` when one does not hold.
 
     `parts` are those of every tenant, by target, which were made and proved before.
     """
-    files = _emitted(graph, environment, report, watch, parts)
+    files = _emitted(graph, environment, report, watch, parts, begin=begin)
     report.stop_if_errors()
     with watch.phase("seal"):
         return seal(graph, environment, files)
@@ -202,13 +206,14 @@ def _emitted(
     watch: Watch,
     parts: PartsOfTargets,
     among: Collection[str] = MODULES.keys(),
+    begin: Begin | None = None,
 ) -> Mapping[str, Artifact]:
     """Every artifact by its path, verified."""
     files: dict[str, Artifact] = {}
     for target in targets_of(graph, environment, among):
         carried = {p: a for p, a in files.items() if p.partition("/")[0] in target.carries}
         proved = parts.get(target.name, {}) if parts else None
-        emitted = _made(target, graph, environment, carried, proved, report, watch)
+        emitted = _made(target, graph, environment, carried, proved, report, watch, begin)
         files.update({a.path: a for a in emitted})
     return files
 
@@ -221,6 +226,7 @@ def _made(
     proved: PartsOf | None,
     report: Report,
     watch: Watch,
+    begin: Begin | None,
 ) -> Sequence[Artifact]:
     joined = None if proved is None else target.parts
     with watch.phase("emit", target.name):
@@ -228,6 +234,9 @@ def _made(
             emitted = target.emit(graph, environment, carried)
         else:
             emitted = joined.join(graph, environment, proved, carried)
+    for artifact in emitted:
+        if begin is not None and isinstance(artifact, Joined):
+            begin(artifact)
     artifacts = {**carried, **{a.path: a for a in emitted}}
     with watch.phase("verify", target.name):
         if joined is None or proved is None:

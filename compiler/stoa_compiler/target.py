@@ -82,19 +82,34 @@ class Stored(Artifact):
         return self._size
 
 
+@record
+class Begun:
+    """A file that is being written beside this process, and has no name yet."""
+
+    descriptor: int
+    digest: Callable[[], str]
+    """Waits until all of it is written."""
+
+
 class Joined(Artifact):
     """An artifact that carries others: their bytes are not copied before it is written."""
 
-    __slots__ = ("_digest", "_pieces")
+    __slots__ = ("_digest", "_pieces", "begun")
     _digest: str
     _pieces: "tuple[bytes | Artifact, ...]"
+    begun: "Begun | None"
+    """Who writes it already."""
 
     def __init__(
         self, path: str, media_type: str, pieces: "Sequence[bytes | Artifact]", origins: tuple[Origin, ...]
     ) -> None:
         values = {"path": path, "media_type": media_type, "origins": origins, "_pieces": tuple(pieces), "_digest": ""}
-        for name, value in values.items():
+        for name, value in {**values, "begun": None}.items():
             object.__setattr__(self, name, value)
+
+    def begin(self, begun: Begun | None) -> None:
+        """Takes note of who writes it already."""
+        object.__setattr__(self, "begun", begun)
 
     @classmethod
     def told(cls, path: str, pieces: "Sequence[bytes | Artifact]", digest: str) -> "Joined":
@@ -111,6 +126,8 @@ class Joined(Artifact):
     @property
     def digest(self) -> str:
         """Of the content, `sha256:<hex>`."""
+        if not self._digest and self.begun is not None:
+            object.__setattr__(self, "_digest", self.begun.digest())
         if not self._digest:
             state = hashlib.sha256()
             for content in self.contents():

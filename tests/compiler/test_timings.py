@@ -19,7 +19,7 @@ from tests.compiler.sources import ORDERS, Copy, bare_environment, copy_of_base,
 
 COMPILE = ("compile", "--env", "prod", "--out", "out", "--timings")
 PHASES = ["recall", "import", "load", "parse", "validate", "link", "check"]
-TARGETS = ["mcp", "keycloak", "helm"]
+TARGETS = ["mcp", "helm", "keycloak"]
 
 
 @pytest.fixture

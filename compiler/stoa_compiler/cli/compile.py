@@ -1,7 +1,7 @@
 """`stoa compile`: the bundle of one environment."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from stoa_compiler.kept import Kept, Run
     from stoa_compiler.load import Placed
     from stoa_compiler.shares import Engine, Memory
-    from stoa_compiler.target import Artifact
+    from stoa_compiler.target import Artifact, Joined
 
 _ENGINE = "Where the tenants are compiled: here, or on a Dask cluster."
 
@@ -251,8 +251,9 @@ def _compiled(call: Call, run: "Run | None") -> _Result:
             report.found.extend(rendered.found)
     else:
         memory = call.memory or (run.tenants if run else FORGETFUL)
+        begin = _beginning(call.out) if call.jobs > 1 and call.engine is None else None
         try:
-            result = compiled(call.source, report, [environment], call.jobs, watch, memory, call.engine)
+            result = compiled(call.source, report, [environment], call.jobs, watch, memory, call.engine, begin)
         except Lost as loss:
             if call.memory is not None:
                 fail(str(loss), OUTSIDE)
@@ -287,6 +288,12 @@ def _compiled(call: Call, run: "Run | None") -> _Result:
         catalogs = {t.name: bundle.files.get(f"mcp/tenants/{t.name}.json") for t in tenants}
         facts["tokens"] = {name: of_catalog(a.content if a is not None else None) for name, a in catalogs.items()}
     return _Result(report.sorted(), files, facts, bundle.files, source.placed)
+
+
+def _beginning(out: Path) -> "Callable[[Joined], None]":
+    from stoa_compiler.write import begun
+
+    return lambda file: file.begin(begun(file, out))
 
 
 def _write(call: Call, result: _Result, run: "Run | None", here: Mapping[str, str]) -> bool:

@@ -7,7 +7,7 @@ from importlib import import_module
 from stoa_compiler.target import Target
 
 MODULES: Mapping[str, str] = {
-    name: f"{__name__}.{name}" for name in ("mcp", "keycloak", "helm", "kubernetes", "argocd")
+    name: f"{__name__}.{name}" for name in ("mcp", "helm", "keycloak", "kubernetes", "argocd")
 }
 """Every target's module, those that are carried before those that carry them. Each is imported when it is asked for."""
 
