@@ -127,7 +127,10 @@ class Joined(Artifact):
     def digest(self) -> str:
         """Of the content, `sha256:<hex>`."""
         if not self._digest and self.begun is not None:
-            object.__setattr__(self, "_digest", self.begun.digest())
+            try:
+                object.__setattr__(self, "_digest", self.begun.digest())
+            except OSError:
+                self.begin(None)  # Whoever writes it next says what is wrong.
         if not self._digest:
             state = hashlib.sha256()
             for content in self.contents():

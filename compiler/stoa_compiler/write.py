@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -233,8 +233,11 @@ def _written(path: str, file: Content) -> int:
     """The open file, with its content in the system's hands."""
     if isinstance(file, Joined) and file.begun is not None:
         ours = file.begun.descriptor
-        os.link(f"/proc/self/fd/{ours}", path, src_dir_fd=ours, follow_symlinks=True)  # By linkat(2), which follows it.
-        return ours
+        with suppress(OSError):  # Else it is written once more.
+            os.link(
+                f"/proc/self/fd/{ours}", path, src_dir_fd=ours, follow_symlinks=True
+            )  # By linkat(2), which follows.
+            return ours
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         for content in file.contents():

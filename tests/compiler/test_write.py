@@ -1,5 +1,6 @@
 """A bundle is written whole or not at all, whatever stops the process."""
 
+import errno
 import os
 import random
 import shutil
@@ -9,13 +10,14 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stoa_compiler import write as write_module
-from stoa_compiler.target import Artifact
-from stoa_compiler.write import NotABundle, write
-from stoa_schemas.bundle import BUNDLE_FILE
+from stoa_compiler.target import Artifact, Joined
+from stoa_compiler.write import NotABundle, begun, write
+from stoa_schemas.bundle import BUNDLE_FILE, sha256
 from tests.compiler.sources import bare_environment
 
 
@@ -49,6 +51,65 @@ def test_the_same_files_are_not_written_again(tmp_path: Path) -> None:
     before = {p: p.stat().st_ino for p in out.rglob("*")}
     assert not write(files("one"), out)
     assert {p: p.stat().st_ino for p in out.rglob("*")} == before
+
+
+def large(out: Path) -> dict[str, Artifact]:
+    """A bundle with a file that carries the others, which is being written already where that is possible."""
+    bundle = files("one", count=3, size=1000)
+    pieces = [b"first\n", *bundle.values(), b"last\n"]
+    joined = Joined("helm/values.yaml", "application/yaml", pieces, ())
+    joined.begin(begun(joined, out))
+    return {**bundle, joined.path: joined}
+
+
+def test_a_file_that_is_begun_is_what_it_would_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_module, "_LARGE", 0)
+    bundle = large(tmp_path / "out")
+    joined = bundle["helm/values.yaml"]
+    assert isinstance(joined, Joined)
+    assert (joined.begun is not None) == (sys.platform == "linux")
+    assert list(tmp_path.iterdir()) == []  # It has no name yet.
+    assert write(bundle, tmp_path / "out")
+    assert there(tmp_path / "out") == contents(bundle)
+    assert joined.digest == sha256(joined.content)
+    assert (tmp_path / "out" / joined.path).stat().st_mode & 0o777 == 0o666 & ~umask()
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+    assert not write(large(tmp_path / "out"), tmp_path / "out")
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.mark.parametrize("refused", ["open", "write", "link"])
+def test_what_cannot_be_begun_is_written_all_the_same(
+    refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system has no files without names, the disk is full meanwhile, or a name cannot be given."""
+    monkeypatch.setattr(write_module, "_LARGE", 0)
+    plain = getattr(os, refused)
+
+    def refuse(first: Any, *rest: Any, **named: Any) -> Any:
+        odd = {
+            "open": lambda: bool(rest) and rest[0] & os.O_TMPFILE == os.O_TMPFILE,
+            "write": lambda: len(rest[0]) > 1,
+            "link": lambda: "src_dir_fd" in named,
+        }
+        if odd[refused]():
+            raise OSError(errno.ENOSPC, "refused")
+        return plain(first, *rest, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, refused, refuse)
+        bundle = large(tmp_path / "out")
+        assert bundle["helm/values.yaml"].digest == sha256(bundle["helm/values.yaml"].content)
+        if refused == "link":
+            assert write(bundle, tmp_path / "out")
+    if refused != "link":
+        assert write(bundle, tmp_path / "out")
+    assert there(tmp_path / "out") == contents(bundle)
 
 
 @pytest.mark.parametrize(
