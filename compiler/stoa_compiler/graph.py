@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, overload
 
 from stoa_compiler.records import record
-from stoa_compiler.source import Document, SourceFile
+from stoa_compiler.source import Document
 from stoa_schemas import calls
 from stoa_schemas.documents import (
     Consumer,
@@ -258,15 +258,6 @@ class Graph:
         """The tenant of that name."""
         tenants = self.tenants
         return tenants.named(name) if isinstance(tenants, Remembered) else next(t for t in tenants if t.name == name)
-
-    @property
-    def files(self) -> Mapping[str, SourceFile]:
-        """The files that its nodes were declared in, by path."""
-        origins = [self.origin]
-        for tenant in self.tenants:
-            origins += [tenant.origin, *(c.origin for c in tenant.contracts), *(p.origin for p in tenant.plans)]
-            origins += [o for c in tenant.consumers for o in (c.origin, *(s.origin for s in c.subscriptions))]
-        return {o.document.file.path: o.document.file for o in origins}
 
     def issuer(self, environment: str, tenant: str) -> str:
         """Who issues the tokens of a tenant's people and applications; of the platform's own where it is ``.

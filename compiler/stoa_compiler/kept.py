@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,7 @@ from stoa_compiler.source import SourceFile, Span
 if TYPE_CHECKING:
     from stoa_compiler.shares import One, Share
     from stoa_compiler.target import Artifact
+    from stoa_compiler.write import Content
 
 
 @record(slots=False)
@@ -179,11 +179,9 @@ class Run:
     def files_in(self, out: Path) -> Mapping[str, str]:
         """The digests of the files in the folder, by path; nothing where they are not known."""
         here = self._there(out)
-        digests = digests_of_files(here, self.cache) if here is not None else {}
-        self.tenants.lying = {f"sha256:{digest}": f"{out}/{path}" for path, digest in digests.items()}
-        return digests
+        return digests_of_files(here, self.cache) if here is not None else {}
 
-    def wrote(self, out: Path, files: Mapping[str, "Artifact"]) -> None:
+    def wrote(self, out: Path, files: Mapping[str, "Content"]) -> None:
         """Keeps that the folder holds these files."""
         remember(out, ANY, {path: a.digest.removeprefix("sha256:") for path, a in files.items()}, self.cache)
 
@@ -207,8 +205,6 @@ class Tenants:
         self._cache = cache
         self._scope = scope
         self.digests = digests
-        self.lying: Mapping[str, str] = {}
-        """Files with some of the contents, by digest: whoever tells of them knows them to be unchanged."""
         self._settling = ""
         self._keys: Mapping[str, str] = {}
         self._settled: dict[str, tuple[str, One]] = {}
@@ -248,9 +244,6 @@ class Tenants:
 
     def content(self, digest: str) -> bytes:
         """The bytes of a kept artifact; raises `Lost`."""
-        if digest in self.lying:
-            with suppress(OSError), open(self.lying[digest], "rb") as stream:  # noqa: PTH123
-                return stream.read()
         content = self._cache.get(_content_key(digest))
         if content is None:
             raise Lost(f"what was kept is no longer all there: {digest}")

@@ -37,7 +37,6 @@ class Content(Protocol):
         """Of the bytes, `sha256:<hex>`."""
 
 
-_NOTHING: Mapping[str, str] = {}
 _LARGE = 8_000_000
 """Bytes from which on a file is written beside this process."""
 _MANY_FILES = 64
@@ -46,14 +45,22 @@ _WAITING = 3
 """Threads that wait for the disk."""
 
 
+class Remembering(Protocol):
+    """Whoever knows what lies in a bundle's folder unread. It is asked and told while nobody else writes."""
+
+    def files_in(self, out: Path) -> Mapping[str, str]:
+        """The digests of the files in the folder, in hexadecimal digits by path; nothing where they are not known."""
+
+    def wrote(self, out: Path, files: Mapping[str, Content]) -> None:
+        """Takes note that the folder holds these files."""
+
+
 class NotABundle(Exception):
     """The folder to write to holds something else."""
 
 
-def write(files: Mapping[str, Content], out: Path, known: Mapping[str, str] = _NOTHING) -> bool:
+def write(files: Mapping[str, Content], out: Path, remembering: Remembering | None = None) -> bool:
     """Puts the files into the folder `out`, in place of what was there; False where nothing changed.
-
-    `known` are digests of files that are there, in hexadecimal digits by path: these are not read.
 
     A complete sibling is written and flushed first and then exchanged with `out` in one step, so that a
     reader, or a crash at any moment, finds the old bundle or the new one. Where the system can't exchange
@@ -66,6 +73,7 @@ def write(files: Mapping[str, Content], out: Path, known: Mapping[str, str] = _N
     with _alone_in(out.parent):
         _sweep(out)
         here = _files_in(out)
+        known = remembering.files_in(out) if remembering is not None else {}
         same = {path for path, file in files.items() if path in here and _holds(f"{out}/{path}", file, known.get(path))}
         if len(same) == len(files) == len(here):
             return False
@@ -83,6 +91,8 @@ def write(files: Mapping[str, Content], out: Path, known: Mapping[str, str] = _N
             _flush_folder(out.parent)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+        if remembering is not None:
+            remembering.wrote(out, files)
     return True
 
 

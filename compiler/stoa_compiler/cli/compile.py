@@ -185,7 +185,6 @@ def run(call: Call) -> _Done:
             options = {"env": call.environment, "keepGoing": call.keep_going, "summary": as_summary}
             earlier = Run.of(call.cache, call.source, "compile", options)
             kept = earlier.recall(outputs.forms) if earlier else None
-            here = earlier.files_in(call.out) if earlier and not kept else {}
         result = _recalled(kept) if kept else _compiled(call, earlier)
         with watch.phase("keep"):
             if earlier and not kept and not earlier.keep(result.found, result.files, result.facts):
@@ -196,7 +195,7 @@ def run(call: Call) -> _Done:
         return _Done(result, FINDINGS, kept is not None)
     outputs.publish(report, result.files, earlier)
     with showing(watch):
-        changed = _write(call, result, earlier, here)
+        changed = _write(call, result, earlier)
     code = FINDINGS if facts["leftOut"] else 0
     if not call.outputs.on_stdout:
         _say(call, facts, changed)
@@ -296,20 +295,20 @@ def _beginning(out: Path) -> "Callable[[Joined], None]":
     return lambda file: file.begin(begun(file, out))
 
 
-def _write(call: Call, result: _Result, run: "Run | None", here: Mapping[str, str]) -> bool:
+def _write(call: Call, result: _Result, run: "Run | None") -> bool:
     """Puts the bundle into its folder; False where it lies there already. What can no longer be had is made anew."""
     from stoa_compiler.kept import Lost
 
     try:
-        return _put(call, result, run, here)
+        return _put(call, result, run)
     except Lost as loss:
         if call.memory is not None:
             fail(str(loss), OUTSIDE)
-        return _put(call, _compiled(replace(call, cache=None), None), None, {})
+        return _put(call, _compiled(replace(call, cache=None), None), None)
 
 
-def _put(call: Call, result: _Result, run: "Run | None", here: Mapping[str, str]) -> bool:
-    """Puts the bundle into its folder, where the files `here` have these digests; False where it lies there already."""
+def _put(call: Call, result: _Result, run: "Run | None") -> bool:
+    """Puts the bundle into its folder; False where it lies there already."""
     files, out, watch = result.bundle, call.out, call.watch
     with watch.phase("recall" if files is None else "keep", "bundle"):
         if files is None:
@@ -326,10 +325,7 @@ def _put(call: Call, result: _Result, run: "Run | None", here: Mapping[str, str]
 
     try:
         with watch.phase("write"):
-            changed = write(files, out, here)
-            if run and changed:
-                run.wrote(out, files)
-            return changed
+            return write(files, out, run)
     except NotABundle as refusal:
         fail(str(refusal), WRONG_USE)
     except OSError as error:
