@@ -17,7 +17,7 @@ from pathlib import Path
 
 FORMAT = "stoa-cache-1"
 """Another number whenever entries change their form."""
-LIMIT = 512 * 1024 * 1024
+LIMIT = 1024 * 1024 * 1024
 """Bytes that the folder may hold; what was not used for longest goes first."""
 _MAGIC = FORMAT.encode() + b"\n"
 _DIGEST = 32

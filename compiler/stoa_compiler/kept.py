@@ -18,7 +18,6 @@ from stoa_compiler.snapshots import (
     Snapshot,
     by_folder,
     compiler_digest,
-    digest_of,
     digests_of_files,
     remember,
     snapshot,
@@ -257,25 +256,21 @@ class Tenants:
 
         if share.graph is None or any(share.proved.values()) or _has_errors(share.found):
             return
-        platform: dict[str, str] = {}
-        by_tenant: dict[str, dict[str, str]] = {name: {} for name in share.tenants}
-        for file in (*(p.file for p in source.placed), *source.descriptions.values()):
-            tenant, slash, _ = file.path.partition("/")
-            digests = by_tenant.get(tenant) if slash else platform
-            if digests is not None:  # Else its tenant has mistakes.
-                digests[file.path] = hashlib.sha256(file.content).hexdigest()
-        request, whole, entries = _request(environments, targets), digest_of(platform), {}
+        request, read, entries = _request(environments, targets), _read(source), {}
         for name, one in share.tenants.items():
             if name in source.faulty:
                 continue
-            entries[self._key(request, name, whole, digest_of(by_tenant[name]))] = send(one, contents=False)
+            entries[self._key(request, name, read[""], read[name])] = send(one, contents=False)
             entries.update((_content_key(a.digest), a.content) for a in _artifacts(one))
         self._cache.put_many(entries)
 
-    def settle(self, tenants: Mapping[str, "One"]) -> None:
+    def settle(self, tenants: Mapping[str, "One"], source: Source) -> None:
         """Keeps all at once; of a few that are new, only these, beside all."""
         from stoa_compiler.sending import send
 
+        digests = self.digests()
+        if any(digests.get(folder) != digest for folder, digest in _read(source).items()):
+            return  # It changed after it was looked at, and would be found under what it was.
         now = {name: (self._keys[name], one) for name, one in tenants.items() if name in self._keys}
         new = {name: kept for name, kept in now.items() if self._settled.get(name, ("",))[0] != kept[0]}
         if not new and now.keys() == self._settled.keys():
@@ -289,6 +284,12 @@ class Tenants:
 
     def _key(self, request: str, tenant: str, platform: str, digest: str) -> str:
         return f"tenant {tenant} {request} {self._scope} {platform} {digest}"
+
+
+def _read(source: Source) -> dict[str, str]:
+    """`Snapshot.folders` of the documents and descriptions that were read."""
+    files = (*(p.file for p in source.placed), *source.descriptions.values())
+    return by_folder({file.path: hashlib.sha256(file.content).hexdigest() for file in files})
 
 
 def _request(environments: Sequence[str] | None, targets: Collection[str]) -> str:

@@ -167,7 +167,7 @@ def _shared(
     check_together(share.graph, report, watch)
     if not report.errors and not any(share.proved.values()):
         with watch.phase("keep", "tenants"):
-            memory.settle(share.tenants)
+            memory.settle(share.tenants, source)
     return source, share
 
 

@@ -73,8 +73,8 @@ class Memory(Protocol):
     def keep(self, share: Share, source: Source, environments: Sequence[str] | None, targets: Collection[str]) -> None:
         """Remembers a share's tenants, with their parts of `targets`."""
 
-    def settle(self, tenants: Mapping[str, One]) -> None:
-        """Remembers that these are all, so that they are found at once."""
+    def settle(self, tenants: Mapping[str, One], source: Source) -> None:
+        """Remembers that these are all that the source has, so that they are found at once."""
 
 
 class Forgetful:
@@ -87,7 +87,7 @@ class Forgetful:
     def keep(self, share: Share, source: Source, environments: Sequence[str] | None, targets: Collection[str]) -> None:
         """Does nothing."""
 
-    def settle(self, tenants: Mapping[str, One]) -> None:
+    def settle(self, tenants: Mapping[str, One], source: Source) -> None:
         """Does nothing."""
 
 

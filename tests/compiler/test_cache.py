@@ -327,6 +327,31 @@ def test_a_source_that_changes_meanwhile_is_not_kept(source: Path, stoa: Stoa, m
     assert stoa("check", source).exit_code == 0
 
 
+def test_a_tenant_that_changes_meanwhile_is_not_found_under_what_it_was(
+    source: Path, stoa: Stoa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stoa_compiler import pipeline
+
+    load, path = pipeline.load, source / "greg" / "tenant.yaml"
+    before = path.read_bytes()
+
+    def changing(*words: object, **named: object) -> object:
+        path.write_bytes(before.replace(b"displayName: ", b"displayName: The ", 1))
+        return load(*words, **named)  # type: ignore[arg-type]
+
+    compile_to = ("compile", source, "--env", "prod", "--out")
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "load", changing)
+        assert stoa(*compile_to, tmp_path / "changing").exit_code == 0
+    path.write_bytes(before)
+    age(source)
+    other = source / "ioi" / "tenant.yaml"
+    other.write_bytes(other.read_bytes().replace(b"displayName: ", b"displayName: The ", 1))
+    assert stoa(*compile_to, tmp_path / "cached").exit_code == 0
+    assert stoa(*compile_to, tmp_path / "fresh", "--no-cache").exit_code == 0
+    assert files_of(tmp_path / "cached") == files_of(tmp_path / "fresh")
+
+
 def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
     opened = Cache.open(tmp_path / "cache")
     assert opened is not None

@@ -139,7 +139,7 @@ class _Parts:
     ) -> None:
         """Keeps nothing: the parts have it."""
 
-    def settle(self, tenants: "Mapping[str, One]") -> None:
+    def settle(self, tenants: "Mapping[str, One]", source: "Source") -> None:
         """Likewise."""
 
 
