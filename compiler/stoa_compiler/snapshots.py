@@ -8,14 +8,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import orjson
 
 import stoa_schemas
-from stoa_compiler.beside import beside
 from stoa_compiler.cache import FORMAT, Cache
 
 MARGIN_NS = 2_000_000_000
@@ -184,25 +182,12 @@ class _Odd(Exception):
     """Something is neither file nor folder."""
 
 
-_MANY_FOLDERS = 200
-"""Folders from which on half of them are looked at beside this process."""
-
-
 def _stamps(root: Path, which: Which) -> Stamps | None:
     """The stamps of all files below `root`; None where something is neither file nor folder, or cannot be seen."""
     try:
-        names, stamps = list[str](), dict[str, Mapping[str, Stamp]]()
-        if top := _look(str(root), "", which, names):
-            stamps[""] = top
-        if len(names) < _MANY_FOLDERS or (os.cpu_count() or 1) == 1:
-            return stamps | _below(root, names, which)
-        half = len(names) // 2
-        others = beside(partial(_below, root, names[half:], which), marshal.dumps, marshal.loads)
-        try:
-            stamps |= _below(root, names[:half], which)
-        finally:
-            theirs: dict[str, Mapping[str, Stamp]] = others()
-        return stamps | theirs
+        names: list[str] = []
+        top = _look(str(root), "", which, names)
+        return ({"": top} if top else {}) | _below(root, names, which)
     except (OSError, _Odd):
         return None
 
