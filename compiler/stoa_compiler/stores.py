@@ -34,7 +34,9 @@ class SharedCache(Cache):
         super().__init__(own.folder, own.limit)
         self._own = own
         self._key = key
-        self._fs, self._root = _filesystem(url)
+        self._url = url
+        self._process = os.getpid()
+        self._filesystem, self._root = _filesystem(url)
 
     @classmethod
     def at(cls, url: str) -> "SharedCache":
@@ -46,6 +48,14 @@ class SharedCache(Cache):
         if own is None:
             raise StoreRefused("this machine's own cache, which stands in front of it, cannot be used")
         return cls(own, url, key.encode())
+
+    @property
+    def _fs(self) -> Any:
+        """The store's; a forked child has one of its own, since connections and their threads stay with its parent."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._filesystem, self._root = _filesystem(self._url)
+        return self._filesystem
 
     def get(self, key: str) -> bytes | None:
         """The entry, from here or from there."""
@@ -59,7 +69,7 @@ class SharedCache(Cache):
             return found
         try:
             there: Mapping[str, Any] = self._fs.cat(list(wanted), on_error="omit")
-        except (OSError, ValueError):
+        except (OSError, ValueError, StoreRefused):
             return found
         fetched = {}
         for path, sealed in there.items():
@@ -94,7 +104,7 @@ class SharedCache(Cache):
         if sealed:
             try:
                 self._fs.pipe(sealed)
-            except (OSError, ValueError):
+            except (OSError, ValueError, StoreRefused):
                 return  # A store that takes nothing is no reason to stop.
 
     def _path(self, key: str) -> str:

@@ -1,14 +1,18 @@
 """Caches that several machines share: what one made, the other takes, and nothing that another key sealed."""
 
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stoa_compiler.beside import beside
 from stoa_compiler.cache import Cache
 from stoa_compiler.stores import KEY, SharedCache, StoreRefused
 from tests.compiler.sources import ORDERS, Copy, copy_of_base, stoa
 
-pytest.importorskip("fsspec", reason="fsspec is not installed beside this Python (extra `distributed`)")
+fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed beside this Python (extra `distributed`)")
+AsyncFileSystem = pytest.importorskip("fsspec.asyn").AsyncFileSystem
 
 SECRET = "a key that is long enough"
 
@@ -30,6 +34,36 @@ def test_what_one_machine_keeps_another_one_has(scheme: str, tmp_path: Path, mon
     own = Cache.open()
     assert own is not None
     assert own.get("a") == b"first and last"  # Asked for once: from now on it is here.
+
+
+def test_a_forked_child_reaches_the_store_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filesystems that work in a thread of their own, as those of object stores do, refuse to work in a child."""
+    fsspec.register_implementation("apart", _Apart, clobber=True)
+    one = machine(tmp_path, "one", f"apart://{tmp_path}/store", monkeypatch)
+    one.put("before", b"0")
+
+    def work() -> dict[str, bytes]:
+        one.put_many({"a": b"1"})
+        return machine(tmp_path, "child", f"apart://{tmp_path}/store", monkeypatch).get_many(["before", "a"])
+
+    assert beside(work, pickle.dumps, pickle.loads)() == {"before": b"0", "a": b"1"}
+    two = machine(tmp_path, "two", f"apart://{tmp_path}/store", monkeypatch)
+    assert two.get_many(["before", "a"]) == {"before": b"0", "a": b"1"}
+
+
+class _Apart(AsyncFileSystem):  # type: ignore[misc]  # The package has no types.
+    """Files of a folder, reached as an object store is."""
+
+    protocol = "apart"
+
+    async def _makedirs(self, path: str, exist_ok: bool = False) -> None:
+        Path(path).mkdir(parents=True, exist_ok=exist_ok)
+
+    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+        return Path(path).read_bytes()
+
+    async def _pipe_file(self, path: str, value: bytes, **_: Any) -> None:
+        Path(path).write_bytes(value)
 
 
 def test_what_tells_of_a_machines_files_stays_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
