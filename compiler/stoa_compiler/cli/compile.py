@@ -189,20 +189,7 @@ def run(call: Call) -> _Done:
     ahead = _ahead(call)
     with showing(watch):
         with watch.phase("recall"):
-            from stoa_compiler.kept import Run
-
-            earlier, kept = None, None
-            if ahead is not None and ahead.is_here and call.cache is not None:
-                told = ahead.awaited()
-                earlier = Run.continued(call.cache, call.source, told) if told else None
-            else:
-                options = {"env": call.environment, "keepGoing": call.keep_going, "summary": as_summary}
-                earlier = Run.of(call.cache, call.source, "compile", options)
-                kept = earlier.recall(outputs.forms) if earlier else None
-                if ahead is not None and kept is not None:
-                    ahead.dismiss()
-                elif ahead is not None:
-                    ahead.hand_over(earlier.told() if earlier else b"")
+            earlier, kept = _begun(call, as_summary, outputs.forms, ahead)
         result = _recalled(kept) if kept else _compiled(call, earlier)
         with watch.phase("keep"):
             if earlier and not kept and not earlier.keep(result.found, result.files, result.facts):
@@ -221,6 +208,25 @@ def run(call: Call) -> _Done:
         return _Done(result, code, kept is not None)
     summary = {key: value for key, value in facts.items() if key not in _NOT_SHOWN}
     return _Done(result, code, kept is not None, {**summary, "changed": changed})
+
+
+def _begun(
+    call: Call, as_summary: bool, forms: Sequence[str], ahead: "Ahead | None"
+) -> "tuple[Run | None, Kept | None]":
+    """The run, and what an earlier one gave. Where that is nothing, it returns in the process that is ready for it."""
+    from stoa_compiler.kept import Run
+
+    if ahead is not None and ahead.is_here and call.cache is not None:
+        told = ahead.awaited()
+        return (Run.continued(call.cache, call.source, told) if told else None), None
+    options = {"env": call.environment, "keepGoing": call.keep_going, "summary": as_summary}
+    run = Run.of(call.cache, call.source, "compile", options)
+    kept = run.recall(forms) if run else None
+    if ahead is not None and kept is None:
+        ahead.hand_over(run.told() if run else b"")
+    if ahead is not None:
+        ahead.dismiss()
+    return run, kept
 
 
 _MANY_FOLDERS = 200
