@@ -65,16 +65,6 @@ class Run:
         key = orjson.dumps(depends_on, option=orjson.OPT_SORT_KEYS).decode()
         return cls(cache, key, source, before, compiler)
 
-    def told(self) -> bytes:
-        """What another process needs to go on with the run."""
-        return orjson.dumps([self.key, self.compiler, self.before.taken, self.before.folders, self.before.digests])
-
-    @classmethod
-    def continued(cls, cache: Cache, source: Path, told: bytes) -> "Run":
-        """The run that another process began."""
-        key, compiler, taken, folders, digests = orjson.loads(told)
-        return cls(cache, key, source, Snapshot(source, SOURCE, {}, taken, folders, digests), compiler)
-
     @cached_property
     def tenants(self) -> "Tenants":
         """What is kept of single tenants, whatever the command."""

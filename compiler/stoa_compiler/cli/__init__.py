@@ -89,10 +89,6 @@ def _import_when_used(name: str, *functions: str) -> None:
         setattr(sys.modules[spec.parent or ""], name.rpartition(".")[2], module)
 
 
-OWN_PROCESS = object()
-"""What a command finds in its context that has a process to itself, which ends with it."""
-
-
 def run() -> None:
     """Runs `stoa`. A mistake of ours ends in one line and exit code 3; its trace is there for who asks."""
     for stream in (sys.stdout, sys.stderr):
@@ -108,7 +104,7 @@ def run() -> None:
     for name in ("secrets", "random", "socket"):
         _import_when_used(name)
     try:
-        main(obj=OWN_PROCESS)
+        main()
     except Exception as error:
         if os.environ.get("STOA_DEBUG"):
             raise

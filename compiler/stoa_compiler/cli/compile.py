@@ -1,6 +1,5 @@
 """`stoa compile`: the bundle of one environment."""
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stoa_compiler.cli import OWN_PROCESS
 from stoa_compiler.cli.session import (
     FINDINGS,
     OUTSIDE,
@@ -28,7 +26,6 @@ from stoa_compiler.source import SourceFile
 from stoa_compiler.watch import Stopwatch, cpu_seconds, showing
 
 if TYPE_CHECKING:
-    from stoa_compiler.ahead import Ahead
     from stoa_compiler.cache import Cache
     from stoa_compiler.kept import Kept, Run
     from stoa_compiler.load import Placed
@@ -108,10 +105,7 @@ def command(
         from stoa_compiler.timings import CountedCache, Timings, profiled, slowest
     counted = CountedCache(cache) if timings and cache else None
     jobs = jobs if profile is None else 1
-    may_fork = not timings and click.get_current_context().obj is OWN_PROCESS
-    call = Call(
-        source, environment, out, keep_going, outputs, jobs, counted or cache, watch, _engine(scheduler), None, may_fork
-    )
+    call = Call(source, environment, out, keep_going, outputs, jobs, counted or cache, watch, _engine(scheduler))
     if profile is None:
         done = run(call)
     else:
@@ -162,8 +156,6 @@ class Call:
     engine: "Engine | None" = None
     memory: "Memory | None" = None
     """What is known of tenants already, where the cache does not tell."""
-    may_fork: bool = False
-    """Whether another process may go on with the command."""
 
     @property
     def as_summary(self) -> bool:
@@ -186,10 +178,13 @@ def run(call: Call) -> _Done:
     """Compiles or recalls, publishes the findings, and writes the bundle."""
     watch, as_summary = call.watch, call.as_summary
     outputs = replace(call.outputs, form="text") if as_summary else call.outputs
-    ahead = _ahead(call)
     with showing(watch):
         with watch.phase("recall"):
-            earlier, kept = _begun(call, as_summary, outputs.forms, ahead)
+            from stoa_compiler.kept import Run
+
+            options = {"env": call.environment, "keepGoing": call.keep_going, "summary": as_summary}
+            earlier = Run.of(call.cache, call.source, "compile", options)
+            kept = earlier.recall(outputs.forms) if earlier else None
         result = _recalled(kept) if kept else _compiled(call, earlier)
         with watch.phase("keep"):
             if earlier and not kept and not earlier.keep(result.found, result.files, result.facts):
@@ -208,55 +203,6 @@ def run(call: Call) -> _Done:
         return _Done(result, code, kept is not None)
     summary = {key: value for key, value in facts.items() if key not in _NOT_SHOWN}
     return _Done(result, code, kept is not None, {**summary, "changed": changed})
-
-
-def _begun(
-    call: Call, as_summary: bool, forms: Sequence[str], ahead: "Ahead | None"
-) -> "tuple[Run | None, Kept | None]":
-    """The run, and what an earlier one gave. Where that is nothing, it returns in the process that is ready for it."""
-    from stoa_compiler.kept import Run
-
-    if ahead is not None and ahead.is_here and call.cache is not None:
-        told = ahead.awaited()
-        return (Run.continued(call.cache, call.source, told) if told else None), None
-    options = {"env": call.environment, "keepGoing": call.keep_going, "summary": as_summary}
-    run = Run.of(call.cache, call.source, "compile", options)
-    kept = run.recall(forms) if run else None
-    if ahead is not None and kept is None:
-        ahead.hand_over(run.told() if run else b"")
-    if ahead is not None:
-        ahead.dismiss()
-    return run, kept
-
-
-_MANY_FOLDERS = 200
-"""Folders of a source from which on a child gets ready while this process looks at all files."""
-
-
-def _ahead(call: Call) -> "Ahead | None":
-    """Whoever does the work if there is any; None for small sources, where looking takes no time."""
-    if not call.may_fork or call.cache is None or call.jobs == 1 or call.engine is not None:
-        return None
-    try:
-        if len(os.listdir(call.source)) < _MANY_FOLDERS:  # noqa: PTH208
-            return None
-    except OSError:
-        return None
-    from stoa_compiler.ahead import begun
-
-    return begun(_get_ready)
-
-
-def _get_ready() -> None:
-    """Imports what a compile needs, and builds the models of documents, which are else built when first used."""
-    from stoa_compiler import pipeline, sending, sound, write  # noqa: F401
-    from stoa_compiler.targets import MODULES, target_named
-    from stoa_schemas import documents
-
-    for name in MODULES:
-        target_named(name)
-    for kind in ("Platform", "Tenant", "UniversalAPIContract", "Consumer", "Plan", "Subscription"):
-        getattr(documents, kind).model_rebuild()
 
 
 @record(slots=False)
