@@ -117,8 +117,15 @@ def digests_of_files(found: Snapshot, cache: Cache) -> Mapping[str, str]:
 
 
 def remember(root: Path, which: Which, digests: Mapping[str, str], cache: Cache) -> None:
-    """Keeps that the folder holds files with these digests: for whoever just wrote them, and need not read them."""
+    """Keeps that the folder holds files with these digests: for whoever just wrote them, and need not read them.
+
+    It waits for the moment until their stamps tell: reading all of them the next time would take longer.
+    """
     found = _looked_at(root, which)
+    youngest = max((max(t[1:3]) for files in found.stamps.values() for t in files.values()), default=0) if found else 0
+    if found is not None and 0 < (left := youngest + FINE_MARGIN_NS - found.taken) <= FINE_MARGIN_NS:
+        time.sleep(left / 1e9)
+        found = _looked_at(root, which)
     if found is None or {path for files in found.stamps.values() for path in files} != digests.keys():
         return
     found.folders = by_folder(digests)
