@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from stoa_compiler.cache import Cache
-from stoa_compiler.diagnostics import Diagnostic, Edit, Fix, Note, Rule, files_of
+from stoa_compiler.diagnostics import Diagnostic, Edit, Fix, Note, Report, Rule, files_of
 from stoa_compiler.load import Files, Source, shown_root
 from stoa_compiler.records import record
 from stoa_compiler.snapshots import (
@@ -100,7 +100,7 @@ class Run:
         rules = list(dict.fromkeys(d.rule for d in found))
         numbers = {rule: index for index, rule in enumerate(rules)}
         data = {
-            "files": [[f.path, f.shown, hashlib.sha256(f.content).hexdigest()] for f in named],
+            "files": [[f.path, f.shown, f.digest] for f in named],
             "rules": [[r.code, r.title, r.why, r.help, r.severity] for r in rules],
             "found": [_plain(d, numbers[d.rule]) for d in found],
             "facts": facts,
@@ -112,7 +112,7 @@ class Run:
         """Whether the files that were read are those that the digest stands for. Tenants that were not read were known
         by their part of it."""
         read, known = (files.read, files.known.keys()) if isinstance(files, Files) else (files, set[str]())
-        folders = by_folder({file.path: hashlib.sha256(file.content).hexdigest() for file in read.values()})
+        folders = by_folder({file.path: file.digest for file in read.values()})
         before = self.before.folders
         if before.keys() == folders.keys() | known and all(before[name] == now for name, now in folders.items()):
             return True
@@ -254,7 +254,7 @@ class Tenants:
         """Keeps what can be known again of the share's tenants."""
         from stoa_compiler.sending import send
 
-        if share.graph is None or any(share.proved.values()) or _has_errors(share.found):
+        if share.graph is None or any(share.proved.values()) or Report(list(share.found)).errors:
             return
         request, read, entries = _request(environments, targets), _read(source), {}
         for name, one in share.tenants.items():
@@ -289,7 +289,7 @@ class Tenants:
 def _read(source: Source) -> dict[str, str]:
     """`Snapshot.folders` of the documents and descriptions that were read."""
     files = (*(p.file for p in source.placed), *source.descriptions.values())
-    return by_folder({file.path: hashlib.sha256(file.content).hexdigest() for file in files})
+    return by_folder({file.path: file.digest for file in files})
 
 
 def _request(environments: Sequence[str] | None, targets: Collection[str]) -> str:
@@ -303,10 +303,6 @@ def _content_key(digest: str) -> str:
 
 def _artifacts(one: "One") -> Iterator["Artifact"]:
     return (a for parts in one.parts.values() for part in parts.values() for a in part.artifacts)
-
-
-def _has_errors(found: Sequence[Diagnostic]) -> bool:
-    return any(d.rule.severity == "error" for d in found)
 
 
 def _no_file(path: str) -> SourceFile:

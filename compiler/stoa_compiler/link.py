@@ -4,7 +4,6 @@ A reference to a document that exists but has mistakes of its own is not reporte
 cause once, and nothing that only follows from it.
 """
 
-import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
@@ -168,7 +167,7 @@ def _check_descriptions(source: Source, documents: _Documents, report: Report) -
         pinned = {s.file for v in contracts if isinstance(v.value, UniversalAPIContract) and (s := v.value.spec.source)}
         if name in pinned or any(f"{tenant}/{p}" not in source.descriptions for p in pinned):
             continue  # A source that is not there may be this one by another name.
-        digest = hashlib.sha256(file.content).hexdigest()
+        digest = file.digest
         report.add(
             SOURCE_UNUSED,
             file.span(),
@@ -361,7 +360,7 @@ class _Linker:
                 help=f"Did you mean `{close}`?" if close else "",
             )
             return None
-        digest = hashlib.sha256(file.content).hexdigest()
+        digest = file.digest
         if digest != declared.sha256:
             self.report.add(
                 SOURCE_CHANGED,

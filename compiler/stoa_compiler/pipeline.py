@@ -52,7 +52,7 @@ class Compiled:
 
     source: Source
     graph: Graph | None
-    """As above; tenants may be without operations, which no longer are needed."""
+    """As above; tenants' nodes may have to be made again."""
     bundles: Mapping[str, Bundle]
     """By environment; only of those that hold, and none where the source has an error."""
     tools: Mapping[str, int]
@@ -125,8 +125,8 @@ def compiled(
     """The source and its bundles: of all environments that it declares, or of those named that it declares.
 
     With several `jobs`, the tenants of a large source are shared among processes; an `engine` shares any source
-    among others. Tenants that `memory` knows are not read again. `begin` may begin to write what
-    is joined, which takes longest.
+    among others. Tenants that `memory` knows are not read again. `begin` may begin to write what is joined,
+    which takes longest.
     """
     source, share = _shared(root, report, environments, jobs, watch, memory, engine, MODULES.keys())
     bundles: dict[str, Bundle] = {}
@@ -228,21 +228,20 @@ def _made(
     watch: Watch,
     begin: Begin | None,
 ) -> Sequence[Artifact]:
-    joined = None if proved is None else target.parts
     with watch.phase("emit", target.name):
-        if joined is None or proved is None:
+        if proved is None:
             emitted = target.emit(graph, environment, carried)
         else:
-            emitted = joined.join(graph, environment, proved, carried)
+            emitted = target.parts.join(graph, environment, proved, carried)
     for artifact in emitted:
         if begin is not None and isinstance(artifact, Joined):
             begin(artifact)
     artifacts = {**carried, **{a.path: a for a in emitted}}
     with watch.phase("verify", target.name):
-        if joined is None or proved is None:
+        if proved is None:
             target.verify(graph, environment, artifacts, report)
         else:
-            joined.verify_rest(graph, environment, proved, artifacts, report)
+            target.parts.verify_rest(graph, environment, proved, artifacts, report)
     return emitted
 
 

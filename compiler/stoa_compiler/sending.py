@@ -4,8 +4,8 @@ A document is sent as its path alone, and is there again where its file is at ha
 when they are asked for, which is hardly ever. Only the classes of nodes, findings and artifacts are read back, each by
 the name that it was declared under: what was kept or handed over can hold no code, and reach none.
 
-A model is sent as its values and the names of those that were set, of which there are few different ones: all models
-with the same names share them when they are received, which saves most of the room that they take.
+A model is sent as its values and the names of those that were set: all models with the same names share them when they
+are received.
 """
 
 import io

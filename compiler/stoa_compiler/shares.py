@@ -1,14 +1,14 @@
-"""Shares: a source's tenants in parts, each taken from bytes to rendered catalogs by one process.
+"""Shares: a source's tenants in groups, each taken from bytes to proved parts of artifacts by one process.
 
 A tenant's documents mean what they mean by themselves, by the platform's document and by the names of others'
-documents: so each share is judged, rendered and proved alone, and gives back its findings, the rendered bytes, and
-its tenants without their operations. What looks at all tenants side by side is done once, with these.
+documents: so each share is judged, rendered and proved alone, and gives back its findings, its tenants' parts of
+artifacts, and facts about them. What looks at all tenants side by side is done once, with these.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from stoa_compiler.beside import beside
 from stoa_compiler.diagnostics import Diagnostic, Report
@@ -17,6 +17,8 @@ from stoa_compiler.load import Known, Source
 from stoa_compiler.records import record
 from stoa_compiler.target import Artifact, Part, PartsOf, Target
 from stoa_compiler.watch import Watch
+
+T = TypeVar("T")
 
 PartsOfTargets = Mapping[str, PartsOf]
 """Proved parts, by target and tenant."""
@@ -124,25 +126,17 @@ class Making:
             proofs = Report()
             carried: dict[str, Artifact] = {}
             for target in self.targets_of(graph, environment, self.targets):
-                if target.parts is not None:
-                    for name, part in self._parts(target, graph, environment, carried, proofs).items():
-                        parts[name].setdefault(environment, {})[target.name] = part
-                        carried.update((a.path, a) for a in part.artifacts)
+                for name, part in self._parts(target, graph, environment, carried, proofs).items():
+                    parts[name].setdefault(environment, {})[target.name] = part
+                    carried.update((a.path, a) for a in part.artifacts)
             proved[environment] = proofs.found
-        by_folder: dict[str, list[Diagnostic]] = {}
-        folders = {t.origin.document.file.shown.removesuffix("tenant.yaml"): t.name for t in graph.tenants}
-        for d in report.found:
-            place = d.span.file
-            folder = next((place[: at + 1] for at in _slashes(place) if place[: at + 1] in folders), None)
-            if folder is not None:
-                by_folder.setdefault(folders[folder], []).append(d)
-        descriptions: dict[str, list[str]] = {}
-        for path in source.descriptions:
-            descriptions.setdefault(path.partition("/")[0], []).append(path)
+        placed = ((source.files[d.span.file].path, d) for d in report.found if d.span.file in source.files)
+        found = _by_tenant(placed)
+        descriptions = _by_tenant((path, path) for path in source.descriptions)
         tenants = {
             t.name: One(
                 facts=TenantFacts.of(t),
-                found=by_folder.get(t.name, ()),
+                found=found.get(t.name, ()),
                 tools=len(t.operations),
                 parts=parts[t.name],
                 descriptions=tuple(descriptions.get(t.name, ())),
@@ -156,7 +150,6 @@ class Making:
     def _parts(
         self, target: Target, graph: Graph, environment: str, carried: Mapping[str, Artifact], report: Report
     ) -> PartsOf:
-        assert target.parts is not None
         own = {p: a for p, a in carried.items() if p.partition("/")[0] in target.carries}
         with self.watch.phase("emit", target.name):
             made = {t.name: target.parts.emit(graph, environment, t, own) for t in graph.tenants_in(environment)}
@@ -172,8 +165,12 @@ class Making:
         return replace(share, graph=replace(share.graph, tenants=()))
 
 
-def _slashes(path: str) -> list[int]:
-    return [at for at, sign in enumerate(path) if sign == "/"]
+def _by_tenant(things: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    """The things, each with the path of its file, by the first part of that path."""
+    found: dict[str, list[T]] = {}
+    for path, thing in things:
+        found.setdefault(path.partition("/")[0], []).append(thing)
+    return found
 
 
 Engine = Callable[[Making, Source], list[Share]]

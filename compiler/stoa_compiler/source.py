@@ -1,5 +1,6 @@
 """Files, spans, and documents: what an author wrote, and where."""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property
@@ -41,6 +42,11 @@ class SourceFile:
     def lines(self) -> list[str]:
         """The text's lines, for showing; bytes that are not UTF-8 become U+FFFD."""
         return self.content.decode("utf-8", "replace").split("\n")
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the content: sha256, in hexadecimal digits."""
+        return hashlib.sha256(self.content).hexdigest()
 
     def span(self, line: int = 1, column: int = 1, length: int = 0) -> Span:
         """A span on one line."""

@@ -197,9 +197,9 @@ class Target:
     """Graph, environment, and what the targets named in `carries` emitted -> artifacts, sorted by path."""
     verify: Callable[[Graph, str, Artifacts, Report], None]
     """Parses the target's own artifacts back and compares them with the graph; adds what disagrees."""
+    parts: Parts
+    """How the same is made and proved of what tenants give."""
     rules: tuple[Rule, ...] = ()
     """What `verify` can find."""
     carries: tuple[str, ...] = ()
     """Targets whose artifacts this one carries; they are emitted first."""
-    parts: Parts | None = None
-    """How it is made of what tenants give; None where all is made from the whole."""

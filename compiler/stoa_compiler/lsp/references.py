@@ -1,6 +1,5 @@
 """References: which places of a document name something else, what names there are, and where each is declared."""
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -163,7 +162,7 @@ def tool_patterns(at: At) -> Iterator[tuple[str, str]]:
 def digest(at: At) -> str | None:
     """The sha256 of the OpenAPI description that the contract names."""
     file = _description(at)
-    return None if file is None else hashlib.sha256(file.content).hexdigest()
+    return None if file is None else file.digest
 
 
 def secret_prefix(at: At) -> str | None:

@@ -8,6 +8,7 @@ from stoa_compiler.graph import Graph, Remembered, TenantNode
 from stoa_compiler.pipeline import targets_of
 from stoa_compiler.target import Artifact, Part, Parts, Stored
 from stoa_compiler.targets import target_named
+from tests.compiler.targets.clustered import rendered
 
 PartsOf = Mapping[str, Part]
 
@@ -23,6 +24,11 @@ class Proved:
     found: Sequence[str]
     """What the proofs found."""
     files: Mapping[str, Artifact]
+
+    def replaced(self, target: str, **changed: Part | None) -> dict[str, Part]:
+        """The target's parts with these in their place; without those that are None."""
+        found: dict[str, Part | None] = {**self.parts[target], **changed}
+        return {name: part for name, part in found.items() if part is not None}
 
     def rest(
         self, target: str, parts: PartsOf | None = None, files: Mapping[str, Artifact] | None = None
@@ -40,11 +46,19 @@ class Proved:
         return said(report)
 
 
+def assert_joined(every: Graph, apart: Proved, target: str) -> None:
+    """Proved in shares and joined, the target's files are what is made at once, and the proofs find nothing."""
+    whole = {p: a.digest for p, a in rendered(every).items() if p.startswith(f"{target}/")}
+    joined = [a for a in apart.files.values() if a.path.startswith(f"{target}/")]
+    assert {a.path: a.digest for a in joined} == whole
+    assert [a.path for a in joined] == sorted(whole)
+    assert apart.found == []
+    assert apart.rest(target) == []
+
+
 def parts_of(target: str) -> Parts:
     """How the target is made of parts."""
-    parts = target_named(target).parts
-    assert parts is not None
-    return parts
+    return target_named(target).parts
 
 
 def said(report: Report) -> list[str]:
@@ -72,20 +86,16 @@ def proved(graph: Graph, shares: Sequence[Collection[str]]) -> Proved:
     for own in (share(graph, names) for names in shares):
         carried: dict[str, Artifact] = {}
         for target in targets_of(graph, "prod"):
-            if target.parts is not None:
-                parts = {t.name: target.parts.emit(own, "prod", t, carried) for t in own.tenants_in("prod")}
-                found += proof(own, target.name, parts, carried)
-                carried |= {a.path: a for part in parts.values() for a in part.artifacts}
-                made.setdefault(target.name, {}).update(parts)
+            parts = {t.name: target.parts.emit(own, "prod", t, carried) for t in own.tenants_in("prod")}
+            found += proof(own, target.name, parts, carried)
+            carried |= {a.path: a for part in parts.values() for a in part.artifacts}
+            made.setdefault(target.name, {}).update(parts)
     light = replace(graph, tenants=Remembered(graph.facts, nodes))
     kept = {t: {n: stored(p, t == "mcp") for n, p in sorted(parts.items())} for t, parts in made.items()}
     files: dict[str, Artifact] = {}
     for target in targets_of(graph, "prod"):
         before = {p: a for p, a in files.items() if p.partition("/")[0] in target.carries}
-        if target.parts is None:
-            emitted = target.emit(graph, "prod", before)
-        else:
-            emitted = target.parts.join(light, "prod", kept[target.name], before)
+        emitted = target.parts.join(light, "prod", kept[target.name], before)
         files |= {a.path: a for a in emitted}
     return Proved(light, kept, found, files)
 

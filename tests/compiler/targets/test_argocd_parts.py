@@ -12,7 +12,7 @@ from stoa_compiler.graph import Graph
 from stoa_compiler.seals import sealed
 from stoa_compiler.target import Artifact, Part
 from tests.compiler.targets.clustered import graph, rendered
-from tests.compiler.targets.parted import Proved, parts_of, proof, proved, share
+from tests.compiler.targets.parted import Proved, assert_joined, parts_of, proof, proved, share
 
 TENANTS = ("acme", "umbra", "zenith")
 ACME = "argocd/applications/tenant-acme.yaml"
@@ -31,28 +31,18 @@ def apart(every: Graph) -> Proved:
 
 def test_proved_in_shares_and_joined_it_is_what_is_made_at_once(every: Graph, apart: Proved) -> None:
     """And no tenant's node is asked for, nor a file read that was proved."""
-    whole = {p: a.digest for p, a in rendered(every).items() if p.startswith("argocd/")}
-    joined = [a for a in apart.files.values() if a.path.startswith("argocd/")]
-    assert {a.path: a.digest for a in joined} == whole
-    assert [a.path for a in joined] == sorted(whole)
-    assert apart.found == []
-    assert apart.rest("argocd") == []
-
-
-def of(apart: Proved, **changed: Part | None) -> dict[str, Part]:
-    found: dict[str, Part | None] = {**apart.parts["argocd"], **changed}
-    return {name: part for name, part in found.items() if part is not None}
+    assert_joined(every, apart, "argocd")
 
 
 def test_parts_are_the_tenants_own(apart: Proved) -> None:
     acme, zenith = (apart.parts["argocd"][t] for t in ("acme", "zenith"))
-    assert apart.rest("argocd", of(apart, acme=None)) != []
-    assert apart.rest("argocd", of(apart, acme=zenith)) != []
-    assert apart.rest("argocd", of(apart, acme=zenith, zenith=acme)) != []
-    assert apart.rest("argocd", of(apart, nobody=acme)) != []
+    assert apart.rest("argocd", apart.replaced("argocd", acme=None)) != []
+    assert apart.rest("argocd", apart.replaced("argocd", acme=zenith)) != []
+    assert apart.rest("argocd", apart.replaced("argocd", acme=zenith, zenith=acme)) != []
+    assert apart.rest("argocd", apart.replaced("argocd", nobody=acme)) != []
     both = (*acme.artifacts, *zenith.artifacts)
-    assert apart.rest("argocd", of(apart, acme=replace(acme, artifacts=both))) != []
-    assert apart.rest("argocd", of(apart, acme=replace(acme, shared=zenith.shared))) != []
+    assert apart.rest("argocd", apart.replaced("argocd", acme=replace(acme, artifacts=both))) != []
+    assert apart.rest("argocd", apart.replaced("argocd", acme=replace(acme, shared=zenith.shared))) != []
 
 
 @pytest.mark.parametrize(

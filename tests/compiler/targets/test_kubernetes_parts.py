@@ -18,7 +18,7 @@ from stoa_compiler.targets import kubernetes
 from tests.compiler.targets import clustered, deployable
 from tests.compiler.targets.clustered import graph, rendered
 from tests.compiler.targets.mutations import mutants
-from tests.compiler.targets.parted import Proved, parts_of, proof, proved, said, share
+from tests.compiler.targets.parted import Proved, assert_joined, parts_of, proof, proved, said, share
 
 NAME = "kubernetes.io/metadata.name"
 TENANTS = ("acme", "umbra", "zenith")
@@ -38,14 +38,7 @@ def apart(every: Graph) -> Proved:
 
 def test_proved_in_shares_and_joined_it_is_what_is_made_at_once(every: Graph, apart: Proved) -> None:
     """And no tenant's node is asked for, nor a file read that was proved."""
-    whole = {p: a.content for p, a in rendered(every).items() if p.startswith("kubernetes/")}
-    joined = [a for a in apart.files.values() if a.path.startswith("kubernetes/")]
-    assert {a.path: a.digest for a in joined} == {
-        p: Artifact(p, "", content, ()).digest for p, content in whole.items()
-    }
-    assert [a.path for a in joined] == sorted(whole)
-    assert apart.found == []
-    assert apart.rest("kubernetes") == []
+    assert_joined(every, apart, "kubernetes")
 
 
 def test_origins_are_the_declarations(every: Graph) -> None:
@@ -59,24 +52,23 @@ def test_origins_are_the_declarations(every: Graph) -> None:
 # The rest
 
 
-def of(apart: Proved, **changed: Part | None) -> dict[str, Part]:
-    found: dict[str, Part | None] = {**apart.parts["kubernetes"], **changed}
-    return {name: part for name, part in found.items() if part is not None}
-
-
 def test_parts_are_the_tenants_own(apart: Proved) -> None:
     acme, zenith = (apart.parts["kubernetes"][t] for t in ("acme", "zenith"))
-    assert apart.rest("kubernetes", of(apart, acme=None)) != []
-    assert apart.rest("kubernetes", of(apart, acme=zenith)) != []
-    assert apart.rest("kubernetes", of(apart, acme=zenith, zenith=acme)) != []
-    assert apart.rest("kubernetes", of(apart, nobody=acme)) != []
-    assert apart.rest("kubernetes", of(apart, acme=replace(acme, artifacts=acme.artifacts[:-1]))) != []
-    assert apart.rest("kubernetes", of(apart, acme=replace(acme, artifacts=()))) != []
+    assert apart.rest("kubernetes", apart.replaced("kubernetes", acme=None)) != []
+    assert apart.rest("kubernetes", apart.replaced("kubernetes", acme=zenith)) != []
+    assert apart.rest("kubernetes", apart.replaced("kubernetes", acme=zenith, zenith=acme)) != []
+    assert apart.rest("kubernetes", apart.replaced("kubernetes", nobody=acme)) != []
+    assert (
+        apart.rest("kubernetes", apart.replaced("kubernetes", acme=replace(acme, artifacts=acme.artifacts[:-1]))) != []
+    )
+    assert apart.rest("kubernetes", apart.replaced("kubernetes", acme=replace(acme, artifacts=()))) != []
     both = (*acme.artifacts, *zenith.artifacts)
-    assert apart.rest("kubernetes", of(apart, acme=replace(acme, artifacts=both))) != []
-    assert apart.rest("kubernetes", of(apart, acme=replace(acme, shared=zenith.shared))) != []
+    assert apart.rest("kubernetes", apart.replaced("kubernetes", acme=replace(acme, artifacts=both))) != []
+    assert apart.rest("kubernetes", apart.replaced("kubernetes", acme=replace(acme, shared=zenith.shared))) != []
     other = Part(both, sealed([*both, apart.files["mcp/tenants/acme.json"]]))
-    assert apart.rest("kubernetes", of(apart, acme=other)) == ["STOA662 the part of `acme` holds what is not its own"]
+    assert apart.rest("kubernetes", apart.replaced("kubernetes", acme=other)) == [
+        "STOA662 the part of `acme` holds what is not its own"
+    ]
 
 
 @pytest.mark.parametrize(
